@@ -1,0 +1,366 @@
+"""Engines. Expected values: the same convolution in numpy, and the official graph's heatmaps."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import (
+    WEIGHT,
+    detector_dir,
+    keypoint_config,
+    keypoint_dir,
+    patch_sums,
+    write_config,
+)
+
+import kptk.child
+import kptk.engine
+from kptk.engine import load_engine
+from kptk.errors import DeviceError, MissingDependencyError, ModelError
+from kptk.modeldir import ModelDir
+from kptk.zoo import find_model
+
+IMAGE = np.random.default_rng(1).standard_normal((2, 3, 128, 96)).astype(np.float32)
+
+
+def needs(*modules: str) -> pytest.MarkDecorator:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}")
+
+
+ONNX_ENGINES = ["onnxruntime", pytest.param("openvino", marks=needs("openvino"))]
+ALL_ENGINES = [*ONNX_ENGINES, pytest.param("paddle", marks=needs("paddle"))]
+
+
+@pytest.fixture(scope="module")
+def onnx_model(tmp_path_factory: pytest.TempPathFactory) -> ModelDir:
+    return ModelDir.open(keypoint_dir(tmp_path_factory.mktemp("onnx")))
+
+
+PADDLE_SOURCE = """
+import sys, numpy, paddle
+class Net(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 17, 4, stride=4, bias_attr=False)
+        self.conv.weight.set_value(numpy.load(sys.argv[2]))
+    def forward(self, image):
+        heatmaps = self.conv(image)
+        return heatmaps, heatmaps.argmax(3)
+paddle.jit.save(Net(), sys.argv[1], input_spec=[
+    paddle.static.InputSpec([None, 3, 128, 96], "float32", "image")])
+"""
+
+
+@pytest.fixture(scope="module")
+def save_paddle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, str], Path]:
+    """Write the same convolution as a Paddle model; Paddle stays out of pytest's process."""
+    scripts = tmp_path_factory.mktemp("paddle_source")
+    (scripts / "save_tiny.py").write_text(PADDLE_SOURCE)
+    np.save(scripts / "weight.npy", WEIGHT)
+
+    def save(folder: Path, stem: str, new_format: bool = True) -> Path:
+        command = [sys.executable, "save_tiny.py", str(folder / stem), "weight.npy"]
+        environment = kptk.child.environment(str(scripts))
+        environment["FLAGS_enable_pir_api"] = str(int(new_format))
+        subprocess.run(command, check=True, capture_output=True, cwd=scripts, env=environment)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def paddle_model(
+    tmp_path_factory: pytest.TempPathFactory, save_paddle: Callable[[Path, str], Path]
+) -> ModelDir:
+    folder = save_paddle(tmp_path_factory.mktemp("paddle"), "inference")
+    write_config(folder / "inference.yml", keypoint_config())
+    return ModelDir.open(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KPTK_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PADDLE_PDX_CACHE_HOME", str(tmp_path / "paddlex"))
+    return tmp_path / "cache"
+
+
+def check_outputs(engine: kptk.engine.Engine) -> None:
+    heatmaps, argmax = engine.run({"image": IMAGE})
+    expected = patch_sums(IMAGE)
+    assert heatmaps.dtype == np.float32 and argmax.dtype == np.int64
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-4)
+    assert (argmax == expected.argmax(3)).mean() > 0.99  # ties may fall either way
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_an_onnx_file_runs(onnx_model: ModelDir, name: str) -> None:
+    engine = load_engine(onnx_model, engine=name, device="cpu", threads=1)
+    assert (engine.name, engine.device, engine.input_names) == (name, "cpu", ("image",))
+    check_outputs(engine)
+    check_outputs(engine)  # outputs of the first run are not overwritten memory
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_outputs_stay_as_they_were(onnx_model: ModelDir, name: str) -> None:
+    engine = load_engine(onnx_model, engine=name)
+    first = engine.run({"image": IMAGE})[0]
+    before = first.copy()
+    engine.run({"image": -IMAGE})
+    np.testing.assert_array_equal(first, before)
+
+
+@needs("paddle", "paddle2onnx")
+def test_a_paddle_model_runs_in_every_engine(
+    paddle_model: ModelDir, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("paddle", "auto", "openvino"):
+        if name == "openvino" and importlib.util.find_spec("openvino") is None:
+            continue
+        engine = load_engine(paddle_model, engine=name, device="cpu", threads=1)
+        assert engine.name == ("onnxruntime" if name == "auto" else name)
+        check_outputs(engine)
+    assert (paddle_model.path / "inference.onnx").is_file()
+    assert capfd.readouterr().out == ""  # a kernel's standard output stays clean
+
+
+@needs("paddle", "paddle2onnx")
+def test_paddledetections_old_format_runs(tmp_path: Path, save_paddle: Callable[..., Path]) -> None:
+    folder = tmp_path / "old"
+    save_paddle(folder, "model", new_format=False)
+    write_config(folder / "infer_cfg.yml", keypoint_config(name=None))
+    assert (folder / "model.pdmodel").is_file()
+    model = ModelDir.open(folder)
+    check_outputs(load_engine(model, engine="paddle", device="cpu"))
+    check_outputs(load_engine(model, engine="onnxruntime", device="cpu"))
+    assert ModelDir.open(folder).onnx == folder / "model.onnx"
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_a_detectors_onnx_file_sees_one_image_at_a_time(onnx_model: ModelDir, name: str) -> None:
+    from dataclasses import replace
+
+    engine = load_engine(replace(onnx_model, kind="detection"), engine=name, device="cpu")
+    assert (engine.name, engine.device, engine.input_names) == (name, "cpu", ("image",))
+    sizes: list[int] = []
+    run_one = engine._engine.run  # type: ignore[attr-defined]
+    engine._engine.run = lambda inputs: (  # type: ignore[attr-defined]
+        sizes.append(len(inputs["image"])) or run_one(inputs)  # type: ignore[func-returns-value]
+    )
+    check_outputs(engine)
+    assert sizes == [1, 1]
+    with pytest.raises(ModelError, match="equally long"):
+        engine.run({"image": IMAGE, "scale_factor": np.ones((1, 2), np.float32)})
+
+
+@needs("paddle")
+def test_what_native_code_prints_is_kept_from_standard_output(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    import os
+
+    from kptk.paddle_engine import _standard_output_closed
+
+    print("before")
+    with _standard_output_closed():
+        os.write(1, b"ReduceMeanCheckIfOneDNNSupport\n")
+    print("after")
+    assert capfd.readouterr().out == "before\nafter\n"
+
+
+@needs("paddle")
+def test_one_dnn_gives_the_same(tmp_path: Path, paddle_model: ModelDir) -> None:
+    from dataclasses import replace
+
+    engine = load_engine(replace(paddle_model, kind="detection"), engine="paddle", device="cpu")
+    check_outputs(engine)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {"picture": IMAGE}, {"image": IMAGE, "scale_factor": np.ones((2, 2), np.float32)}],
+)
+def test_input_names_must_fit(onnx_model: ModelDir, inputs: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="inputs are image"):
+        load_engine(onnx_model).run(inputs)
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_input_shapes_must_fit(onnx_model: ModelDir, name: str) -> None:
+    with pytest.raises(ModelError, match=r"image \(2, 3, 96, 128\)"):
+        load_engine(onnx_model, engine=name).run({"image": IMAGE.transpose(0, 1, 3, 2)})
+
+
+def test_other_dtypes_and_strides_are_converted(onnx_model: ModelDir) -> None:
+    flipped = IMAGE[::-1].astype(np.float64)
+    heatmaps = load_engine(onnx_model).run({"image": flipped})[0]
+    np.testing.assert_allclose(heatmaps, patch_sums(IMAGE)[::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_a_broken_onnx_file(tmp_path: Path, name: str) -> None:
+    folder = keypoint_dir(tmp_path)
+    (folder / "inference.onnx").write_bytes(b"not an onnx file")
+    with pytest.raises(ModelError, match=r"inference\.onnx' cannot be loaded"):
+        load_engine(ModelDir.open(folder), engine=name)
+
+
+@needs("paddle")
+def test_a_broken_paddle_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"inference\.json' cannot be loaded"):
+        load_engine(ModelDir.open(detector_dir(tmp_path)), engine="paddle", device="cpu")
+
+
+@needs("paddle", "paddle2onnx")
+def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    folder = detector_dir(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"paddle2onnx.*failed"):
+        load_engine(ModelDir.open(folder), engine="onnxruntime")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "inference.json",
+        "inference.pdiparams",
+        "inference.yml",
+    ]
+
+
+def test_the_paddle_engine_needs_a_paddle_model(onnx_model: ModelDir) -> None:
+    with pytest.raises(ModelError, match="engine='onnxruntime'"):
+        load_engine(onnx_model, engine="paddle")
+
+
+def test_engine_names(onnx_model: ModelDir) -> None:
+    with pytest.raises(ModelError, match="Did you mean 'onnxruntime'"):
+        load_engine(onnx_model, engine="onnx-runtime")
+
+
+def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
+    if kptk.engine._ort_has_cuda():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(DeviceError, match="CPU build"):
+        load_engine(onnx_model, engine="onnxruntime", device="gpu:0")
+    with pytest.raises(DeviceError, match="engine='paddle'"):
+        load_engine(onnx_model, engine="onnxruntime", device="npu:0")
+    with pytest.raises(DeviceError, match="must be 'auto'"):
+        load_engine(onnx_model, device="cuda")
+
+
+@needs("openvino")
+def test_openvino_names_what_it_has(onnx_model: ModelDir) -> None:
+    with pytest.raises(DeviceError, match="OpenVINO has CPU"):
+        load_engine(onnx_model, engine="openvino", device="mlu:0")
+
+
+@needs("paddle")
+@pytest.mark.parametrize("device", ["gpu:99", "npu:0", "xpu:0", "mlu:0"])
+def test_paddle_names_what_it_has(paddle_model: ModelDir, device: str) -> None:
+    for engine in ("paddle", "auto"):
+        with pytest.raises(DeviceError, match=rf"is built for .*cpu.*'{device}'"):
+            load_engine(paddle_model, engine=engine, device=device)
+
+
+class FakeDevices:
+    """paddle.device of a build with two GPUs and one NPU."""
+
+    class cuda:
+        device_count = staticmethod(lambda: 2)
+
+    get_all_custom_device_type = staticmethod(lambda: ["npu"])
+    get_available_custom_device = staticmethod(lambda: ["npu:0"])
+    is_compiled_with_cuda = staticmethod(lambda: True)
+    is_compiled_with_xpu = staticmethod(lambda: False)
+
+
+class FakePaddle:
+    __version__ = "3.2.2"
+    device = FakeDevices
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"), [("gpu:1", "gpu:1"), ("npu:0", "npu:0"), ("auto", "npu:0"), ("cpu", "cpu")]
+)
+def test_paddle_takes_the_device_asked_for(asked: str, got: str) -> None:
+    from kptk.device import parse_device
+    from kptk.paddle_engine import _paddle_device
+
+    assert str(_paddle_device(FakePaddle, parse_device(asked))) == got
+    with pytest.raises(DeviceError, match=r"finds cpu, npu:0, gpu:0, gpu:1; 'gpu:2' is not"):
+        _paddle_device(FakePaddle, parse_device("gpu:2"))
+
+
+def test_an_official_model_without_paddle_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "paddle" in name else found(name)
+    )
+    model = ModelDir.open(detector_dir(tmp_path))
+    for engine in ("auto", "onnxruntime"):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'kptk\[paddle\]'"):
+            load_engine(model, engine=engine)
+
+
+def test_an_onnx_file_needs_no_paddle(onnx_model: ModelDir) -> None:
+    code = (
+        "import sys; from kptk.engine import load_engine; from kptk.modeldir import ModelDir;"
+        "load_engine(ModelDir.open(sys.argv[1])); print('paddle' in sys.modules)"
+    )
+    root = Path(kptk.engine.__file__).parent.parent
+    finished = subprocess.run(
+        [sys.executable, "-c", code, str(onnx_model.path)],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        check=True,
+    )
+    assert (finished.stdout, finished.stderr) == ("False\n", "")
+
+
+@pytest.fixture(scope="module")
+def tinypose_engines(
+    reference_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[kptk.engine.Engine]:
+    """The reference weights, exported once, in every engine that is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KPTK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        model = find_model(
+            reference_dir / "tinypose" / "PP-TinyPose_128x96.pdparams", kind="keypoint"
+        )
+        names = [n for n in kptk.engine.ENGINES if importlib.util.find_spec(n)]
+        return [load_engine(model, engine=name, device="cpu") for name in names]
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((1, 3, 128, 96)).astype("f4")
+
+
+@needs("paddle", "ppdet", "paddle2onnx")
+@pytest.mark.slow
+def test_all_engines_give_the_same_heatmaps(tinypose_engines: list[kptk.engine.Engine]) -> None:
+    assert len(tinypose_engines) >= 2
+    first, *others = (engine.run({"image": noise(0)})[0] for engine in tinypose_engines)
+    for heatmaps in others:
+        np.testing.assert_allclose(heatmaps, first, atol=1e-5)
+
+
+@needs("paddle", "ppdet", "paddle2onnx")
+@pytest.mark.slow
+def test_heatmaps_are_those_of_the_official_graph(
+    reference_dir: Path,
+    reference_weights_intact: bool,
+    tinypose_engines: list[kptk.engine.Engine],
+) -> None:
+    tolerance = 1e-4 if reference_weights_intact else 0.05
+    official = np.load(reference_dir / "tinypose" / "official_graph_heatmaps.npz")
+    for seed, expected in zip(official["seeds"], official["heatmaps"], strict=True):
+        for engine in tinypose_engines:
+            heatmaps = engine.run({"image": noise(seed)})[0]
+            np.testing.assert_allclose(heatmaps[0], expected, atol=tolerance, err_msg=engine.name)
+            assert np.corrcoef(heatmaps[0].ravel(), expected.ravel())[0, 1] > 0.98
