@@ -1,0 +1,304 @@
+"""The command ``kptk``. Exit codes: 0 done, 1 our error (one line on stderr), 2 wrong usage.
+
+Whatever a command needs is imported inside it, so that ``kptk --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from kptk.errors import ConfigError, DownloadError, KptkError
+
+if TYPE_CHECKING:
+    from kptk.results import PoseResult
+
+
+class _Group(TyperGroup):
+    """Commands whose KptkErrors are one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KptkError as error:
+            typer.echo(f"kptk: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Find people in images and place 17 keypoints on each.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # no file name is too odd to be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import kptk
+    from kptk.doctor import optional_parts
+
+    typer.echo(f"kptk {kptk.__version__} (Python {sys.version.split()[0]})\n")
+    typer.echo(f"Optional parts\n{optional_parts()!r}")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show versions and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, URLs.")],
+    pipeline: Annotated[
+        str,
+        typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file."),
+    ] = "human_keypoint_detection",
+    save_path: Annotated[
+        Path, typer.Option("--save-path", "-o", help="Folder for JSON files and pictures.")
+    ] = Path("output"),
+    device: Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")] = "auto",
+    det_threshold: Annotated[
+        float | None, typer.Option(help="Lowest score of a person. [default: the pipeline's]")
+    ] = None,
+    kpt_threshold: Annotated[
+        float | None, typer.Option(help="Points below it are drawn hollow. [default: 0.2]")
+    ] = None,
+    channel_order: Annotated[
+        str | None, typer.Option(help="rgb or bgr: of .npy arrays; pictures know their own.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read subfolders.")] = False,
+    no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find people in images; save JSON and pictures, print a short table."""
+    from tqdm import tqdm
+
+    from kptk import create_pipeline
+
+    with _only_json(as_json) as out:
+        try:
+            pipe = create_pipeline(pipeline, device=device, engine=engine)
+        except DownloadError as error:
+            raise DownloadError(f"{error} Without a network, try: --pipeline demo") from error
+        stream = pipe.predict(
+            inputs,
+            det_threshold=det_threshold,
+            kpt_threshold=kpt_threshold,
+            channel_order=channel_order,
+            recursive=recursive,
+        )
+        report = _Report(save_path, pictures=not no_img, table=not as_json)
+        for result in tqdm(stream, unit=" images", disable=None if as_json else True):
+            report.add(result)
+        if as_json:
+            _dump({"results": report.results, "errors": report.errors}, out)
+    report.finish()
+
+
+class _Report:
+    """What a prediction run has come to: saves and tabulates results, keeps the errors."""
+
+    def __init__(self, save_path: Path, *, pictures: bool, table: bool) -> None:
+        self.save_path = save_path
+        self.pictures = pictures
+        self.table = table
+        self.results: list[dict[str, Any]] = []
+        self.errors: list[dict[str, Any]] = []
+        if table:
+            typer.echo(f"{'people':>6}  {'best':>4}  image -> saved")
+
+    def add(self, result: PoseResult) -> None:
+        title = result.path or result.name
+        if result.error is not None:
+            self.errors.append({"input_path": title, "error": str(result.error)})
+            return
+        saved = [result.save_to_json(f"{self.save_path}{os.sep}")]
+        if self.pictures:
+            saved.append(result.save_to_img(f"{self.save_path}{os.sep}"))
+        if not self.table:
+            self.results.append(result.json)
+            return
+        best = f"{result.scores.max():.2f}" if len(result) else "-"
+        typer.echo(f"{len(result):>6}  {best:>4}  {title} -> {', '.join(map(str, saved))}")
+
+    def finish(self) -> None:
+        """List the errors on stderr; exit with 1 if there are any."""
+        if not self.errors:
+            return
+        typer.echo(f"kptk: {len(self.errors)} of the inputs failed:", err=True)
+        for error in self.errors:
+            typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def config(
+    name: Annotated[str, typer.Argument(help="demo or human_keypoint_detection.")],
+    save_path: Annotated[
+        Path, typer.Option("--save-path", "-o", help="A folder, or a name ending in .yaml.")
+    ] = Path("."),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Save a pipeline's configuration, to be edited and given to --pipeline."""
+    from kptk.cache import replacing
+    from kptk.config import builtin_config
+
+    text = builtin_config(name)
+    is_file = save_path.suffix.lower() in (".yaml", ".yml") and not save_path.is_dir()
+    target = save_path if is_file else save_path / f"{name}.yaml"
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists already. Use --force to replace it.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be written: {error.strerror or error}.") from error
+    typer.echo(f"{target}")
+
+
+@app.command()
+def models(
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time the models that are on this machine.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models by name, with what is published about them."""
+    from kptk import list_models
+
+    with _only_json(as_json) as out:
+        table = list_models()
+        if measure:
+            from kptk.trial import measure_models
+
+            here = measure_models(lambda name: typer.echo(f"timing {name} ...", err=True))
+            table["ms_here"] = table["name"].map(here)
+        if as_json:
+            _dump({"models": _finite(table.to_dict(orient="records"))}, out)
+        else:
+            typer.echo(table.to_string(index=False, na_rep="-"))
+
+
+@app.command()
+def download(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of models.")],
+) -> None:
+    """Fetch models now, so that they are there later without a network."""
+    from kptk.zoo import find_model
+
+    for name in names:
+        typer.echo(f"{find_model(name).path}")
+
+
+@app.command()
+def doctor(
+    official: Annotated[
+        bool, typer.Option("--official", help="Fetch and try the official models too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show versions, engines and devices, and try out what is here."""
+    from kptk.doctor import diagnose
+
+    with _only_json(as_json) as out:
+        found = diagnose(official=official)
+        if as_json:
+            _dump(_finite(found.json), out)
+        else:
+            typer.echo(repr(found))
+    _fail_unless(found.ok)
+
+
+@app.command("check-model")
+def check_model(
+    model: Annotated[str, typer.Argument(help="A model directory, .pdparams file or name.")],
+    as_json: Json = False,
+) -> None:
+    """Try whether a model loads, runs, and gives the same answers in every engine."""
+    from kptk import trial
+
+    with _only_json(as_json) as out:
+        checks = trial.check_model(model, trial.picture())
+        good = all(check.ok for check in checks)
+        if as_json:
+            _dump(_finite({"ok": good, "checks": [vars(check) for check in checks]}), out)
+        else:
+            typer.echo("\n".join(map(str, checks)))
+    _fail_unless(good)
+
+
+def _fail_unless(good: bool) -> None:
+    if not good:
+        typer.echo("kptk: some checks failed; they are marked FAIL (--json: ok false).", err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _only_json(wanted: bool) -> Iterator[TextIO]:
+    """Keep stdout free for the one document, which is written to the stream given.
+
+    Whatever else is written to stdout meanwhile goes to stderr. Native libraries write past
+    Python, so the file descriptor itself is turned round.
+    """
+    if not wanted:
+        yield sys.stdout
+        return
+    document = io.StringIO()
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield document
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    sys.stdout.write(document.getvalue())
+    sys.stdout.flush()
+
+
+def _dump(value: Any, out: TextIO) -> None:
+    out.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
