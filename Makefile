@@ -10,10 +10,6 @@ NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 READY := $(VENV)/.installed
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 PADDLEDET := paddledet==2.6.0
-# The committed demo data: images a split and domain, and the renderer's seed.
-DEMO_TRAIN := 200
-DEMO_VAL := 160
-DEMO_SEED := 20
 # Rendered images that the demo models are trained on.
 MODEL_IMAGES := 4000
 
@@ -65,13 +61,10 @@ notebooks: $(READY)  ## run the notebooks again, in place
 		--extra-keys "metadata.language_info cell.metadata.execution" $(NOTEBOOKS)
 
 demo-data: $(READY)  ## render data/demo again
-	for domain in day night; do \
-		$(BIN)/python -m kptk.demo.make --out data/demo/$$domain --domain $$domain \
-			--train $(DEMO_TRAIN) --val $(DEMO_VAL) --seed $(DEMO_SEED) || exit 1; \
-	done
+	$(BIN)/python -m kptk.demo.make --demo --out data/demo
 
 demo-models: $(READY)  ## train the demo models again (hours; stops and resumes)
-	$(BIN)/python -m kptk.demo.make --out .cache/demo-train --train $(MODEL_IMAGES)
+	$(BIN)/python -m kptk.demo.make --out .cache/demo-train --train $(MODEL_IMAGES) --seed 102
 	$(BIN)/python -m kptk.finetune configs/train/demo-det.yml runs/demo-det
 	$(BIN)/python -m kptk.finetune configs/train/demo-kpt.yml runs/demo-kpt
 	$(BIN)/python -m kptk.finetune.pack runs/demo-det/best.npz PP-YOLOE-S_human \
