@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kptk.errors import ConfigError
-from kptk.finetune.settings import read_settings, write_settings
+from kptk.training.settings import read_settings, write_settings
 
 RECIPE = """\
 model: PP-TinyPose_128x96

@@ -1,4 +1,4 @@
-"""The training process: ``python -m kptk.finetune.worker RUN_DIR``.
+"""The training process: ``python -m kptk.training.worker RUN_DIR``.
 
 A run directory holds ``settings.yml`` (what was asked), ``events.jsonl`` (what happened, one JSON
 object a line), ``checkpoint.npz`` (everything needed to go on), ``best.npz`` (the weights with the
@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import KptkError, TrainingError
-from kptk.finetune import network, weights
-from kptk.finetune.data import Batches
-from kptk.finetune.settings import TrainSettings, read_settings
-from kptk.finetune.validate import validate
+from kptk.training import network, weights
+from kptk.training.data import Batches
+from kptk.training.settings import TrainSettings, read_settings
+from kptk.training.validate import validate
 
 
 class EventLog:
@@ -74,7 +74,7 @@ class Trainer:
             start = weights.read_weights(settings.weights)
             network.load(self.net, start, str(settings.weights))
         if settings.device == "cpu":
-            from kptk.finetune.depthwise import speed_up
+            from kptk.training.depthwise import speed_up
 
             speed_up(self.net)
         self.optimizer = _optimizer(settings, self.net)
@@ -172,7 +172,7 @@ class Trainer:
         self.step, self.best = int(arrays["step"]), float(arrays["best"])
 
     def _finish(self) -> None:
-        from kptk.finetune.export import export_weights
+        from kptk.training.export import export_weights
 
         export_weights(
             self.folder / "best.npz",

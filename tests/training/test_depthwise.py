@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 def test_output_and_gradients_equal_paddles(
     kernel: int, stride: int, size: tuple[int, int]
 ) -> None:
-    from kptk.finetune.depthwise import speed_up
+    from kptk.training.depthwise import speed_up
 
     paddle.seed(0)
     conv = paddle.nn.Conv2D(4, 4, kernel, stride, kernel // 2, groups=4)
@@ -44,7 +44,7 @@ def test_output_and_gradients_equal_paddles(
     ],
 )
 def test_other_convolutions_are_left_alone(conv: dict[str, object]) -> None:
-    from kptk.finetune.depthwise import speed_up
+    from kptk.training.depthwise import speed_up
 
     layer = paddle.nn.Conv2D(4, 4, 3, padding=1, **conv)
     assert speed_up(paddle.nn.Sequential(layer)) == 0

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import DataError
-from kptk.finetune import shims
-from kptk.finetune.network import kind_of
-from kptk.finetune.settings import DataSettings, TrainSettings
 from kptk.sources import read_image
+from kptk.training import shims
+from kptk.training.network import kind_of
+from kptk.training.settings import DataSettings, TrainSettings
 
 Batch = dict[str, NDArray[Any]]
 _INPUTS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kptk.child import run_module
-from kptk.finetune import network, weights
+from kptk.training import network, weights
 
 _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, RGB
 
@@ -51,7 +51,7 @@ def export_weights(
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=".export-") as folder:
         target = Path(folder) / "model"
         run_module(
-            "kptk.finetune.export",
+            "kptk.training.export",
             Path(params).resolve(),
             model,
             target.resolve(),

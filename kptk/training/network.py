@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import ModelError, nearest, require
-from kptk.finetune import shims, weights
+from kptk.training import shims, weights
 
 ARCHITECTURES = (
     "PP-YOLOE-S_human",

@@ -24,7 +24,7 @@ STEPS = 4
 
 def start(run: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "kptk.finetune.worker", str(run)],
+        [sys.executable, "-m", "kptk.training.worker", str(run)],
         env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -106,9 +106,9 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_whole_run_ends_with_a_model_that_every_engine_runs(tmp_path: Path) -> None:
     from kptk.engine import load_engine
-    from kptk.finetune.pack import pack_model
-    from kptk.finetune.weights import read_weights
     from kptk.modeldir import ModelDir
+    from kptk.training.pack import pack_model
+    from kptk.training.weights import read_weights
 
     run = make_run(tmp_path, "demo-kpt", steps=1)
     process = start(run)

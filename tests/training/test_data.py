@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kptk.finetune import data
+from kptk.training import data
 
 
 def test_every_sample_once_an_epoch_and_no_gap_between_epochs() -> None:

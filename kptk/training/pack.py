@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.child import run_module
-from kptk.finetune import network, weights
-from kptk.finetune.export import save_inference_model
+from kptk.training import network, weights
+from kptk.training.export import save_inference_model
 
 PREFIX = "ppdet:"
 
@@ -42,7 +42,7 @@ def pack_model(
         ModelError: the export failed.
     """
     run_module(
-        "kptk.finetune.pack",
+        "kptk.training.pack",
         Path(params).resolve(),
         model,
         Path(out_dir).resolve(),

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from kptk.detector import Detector
 from kptk.evaluation import coco_stats
-from kptk.finetune.data import read_annotations
-from kptk.finetune.network import kind_of
-from kptk.finetune.settings import TrainSettings
 from kptk.modeldir import ModelDir
 from kptk.pose import PoseModel
 from kptk.sources import read_image
+from kptk.training.data import read_annotations
+from kptk.training.network import kind_of
+from kptk.training.settings import TrainSettings
 
 _CHUNK = 16  # images in memory at a time
 

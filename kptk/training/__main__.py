@@ -1,4 +1,4 @@
-"""``python -m kptk.finetune RECIPE.yml RUN_DIR``: start a training run, or go on with it."""
+"""``python -m kptk.training RECIPE.yml RUN_DIR``: start a training run, or go on with it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from kptk.errors import KptkError
-from kptk.finetune.settings import read_settings, write_settings
+from kptk.training.settings import read_settings, write_settings
 
 
 def main() -> int:
     """Write the settings into the run directory and train in a process of its own."""
-    parser = argparse.ArgumentParser(prog="python -m kptk.finetune", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kptk.training", description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("run", type=Path)
     arguments = parser.parse_args()
@@ -25,7 +25,7 @@ def main() -> int:
         return 1
     arguments.run.mkdir(parents=True, exist_ok=True)
     write_settings(settings, arguments.run / "settings.yml")
-    worker = [sys.executable, "-m", "kptk.finetune.worker", str(arguments.run)]
+    worker = [sys.executable, "-m", "kptk.training.worker", str(arguments.run)]
     environment = {"FLAGS_use_stride_kernel": "0", **os.environ}
     return subprocess.run(worker, check=False, env=environment).returncode
 

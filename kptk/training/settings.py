@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kptk.errors import ConfigError, nearest
-from kptk.finetune.network import ARCHITECTURES, input_size_of
+from kptk.training.network import ARCHITECTURES, input_size_of
 
 
 class DataSettings(BaseModel):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kptk.errors import ModelError
-from kptk.finetune import weights
+from kptk.training import weights
 
 
 class _Attack:

@@ -1,0 +1,189 @@
+"""Runs, with a worker that trains nothing: states, histories, stop, resume, two at once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import WORKER, make_run
+
+import kptk
+from kptk.child import environment
+from kptk.errors import TrainingError
+from kptk.training import launch
+from kptk.training import run as run_module
+from kptk.training.events import Events
+from kptk.training.run import Run, load_run
+
+
+@pytest.fixture(autouse=True)
+def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "fake_worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    start = functools.partial(launch.start_worker, module="fake_worker")
+    monkeypatch.setattr(run_module, "start_worker", start)
+
+
+def until(run: Run, step: int) -> None:
+    deadline = time.monotonic() + 30
+    while run.step < step:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_run_to_its_end(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "night"))
+    assert run.status == "interrupted" and np.isnan(run.best_ap)
+    with pytest.raises(TrainingError, match="no model yet"):
+        _ = run.model_dir
+    assert run.resume(progress=False) is run
+    assert run.status == "finished" and run.error is None
+    assert run.model_dir == tmp_path / "night" / "model"
+    assert run.best_ap == 0.25
+    history = run.history
+    assert list(history.index) == [1, 2, 3, 4] and history.index.name == "step"
+    assert list(history.columns) == ["loss", "lr", "seconds", "AP", "AP50"]
+    np.testing.assert_allclose(history["loss"], [1, 1 / 2, 1 / 3, 1 / 4])
+    np.testing.assert_allclose(history["AP"], [np.nan, 0.25, np.nan, 0.2])
+    assert repr(run) == (
+        f"Run({str(tmp_path / 'night')!r}: finished, step 4 of 4, best AP 25.0 (step 2))"
+    )
+    assert "<td>finished</td>" in run._repr_html_()
+    with pytest.raises(TrainingError, match="is finished"):
+        run.resume()
+
+
+def test_stop_resume_and_a_second_kernel(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "night", "hang"))
+    run.resume(wait=False)
+    until(run, 3)
+    other = load_run(tmp_path / "night")  # as another kernel sees it
+    assert run.status == other.status == "running"
+    for again in (run, other):
+        with pytest.raises(TrainingError, match=r"training in .* already"):
+            again.resume()
+    other.stop()
+    assert run.status == other.status == "stopped"
+    (tmp_path / "night" / "behaviour").write_text("die early")
+    with pytest.raises(TrainingError, match="checkpoint of step 3 is kept"):
+        run.resume(progress=False)
+    assert run.status == "interrupted"  # no longer what the first worker said last
+    (tmp_path / "night" / "behaviour").write_text("finish")
+    other.resume(progress=False)
+    assert run.status == "finished"
+    assert list(run.history.index) == [1, 2, 3, 4]  # no step twice
+    assert run.stop() is run  # nothing to do
+
+
+def test_the_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "night", "hang")
+    code = (
+        "import pathlib, sys, kptk.training.launch as launch\n"
+        "launch.start_worker(pathlib.Path(sys.argv[1]), module='fake_worker')"
+    )
+    environ = {**environment(), "PYTHONPATH": environment()["PYTHONPATH"]}
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environ)
+    run = load_run(folder)
+    until(run, 3)
+    assert run.status == "running"
+    assert run.stop().status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "message"),
+    [
+        ("fail", "failed", "The loss became nan at step 3"),
+        ("crash", "failed", "RuntimeError: no such kernel.*checkpoint of step 2 is kept"),
+        ("die", "interrupted", "killed.*memory.*checkpoint of step 2 is kept: go on with run.res"),
+    ],
+)
+def test_a_run_that_went_wrong_says_so_and_goes_on(
+    tmp_path: Path, behaviour: str, status: str, message: str
+) -> None:
+    run = load_run(make_run(tmp_path / "night", behaviour))
+    with pytest.raises(TrainingError, match=message):
+        run.resume(progress=False)
+    assert run.status == status
+    assert run.error and run.error in run._summary()["error"]
+    assert load_run(run.path).status == status
+    (run.path / "behaviour").write_text("finish")
+    assert run.resume(progress=False).status == "finished"
+    assert list(run.history.index) == [1, 2, 3, 4]
+
+
+def test_a_worker_that_cannot_listen_yet_is_stopped_all_the_same(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "night", "deaf"))  # as while Paddle is being imported
+    run.resume(wait=False)
+    until(run, 3)
+    assert run.stop().status == "stopped"
+    assert run.error is None
+
+
+def test_an_interrupt_stops_the_run_with_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = load_run(make_run(tmp_path / "night", "hang"))
+
+    def interrupt(events: Events) -> None:
+        raise KeyboardInterrupt
+
+    run.resume(wait=False)
+    until(run, 3)
+    monkeypatch.setattr(run_module, "_postfix", interrupt)
+    assert run.wait(progress=False) is run
+    assert run.status == "stopped"
+    assert (run.path / "saved").read_text() == "3"
+
+
+def test_the_lock_is_free_when_the_worker_was_killed(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "night", "hang"))
+    run.resume(wait=False)
+    until(run, 3)
+    os.kill(json.loads((run.path / "worker.json").read_text())["pid"], signal.SIGKILL)
+    with pytest.raises(TrainingError, match="killed"):
+        run.wait(progress=False)
+    assert not launch.is_running(run.path)
+
+
+def test_events_that_are_cut_off_are_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    events = Events(tmp_path).update()
+    assert events.step == 0 and events.table().empty
+    file.write_text('{"event": "step", "step": 1, "loss": 2.0}\n{"event": "st')
+    assert events.update().step == 1
+    with file.open("a") as stream:  # the line was only not whole yet
+        stream.write('ep", "step": 2, "loss": 1.0}\n{"event": "ste\n[1]\n')
+        stream.write('{"event": "eval", "step": 2, "AP": null}\n')
+    assert events.update().step == 2
+    assert list(events.table()["loss"]) == [2.0, 1.0]
+    assert np.isnan(events.best[0])
+
+
+def test_steps_after_the_checkpoint_of_a_resume_are_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    steps = [{"event": "step", "step": step, "loss": 1.0} for step in (1, 2, 3)]
+    events = [*steps, {"event": "eval", "step": 3, "AP": 0.9}, {"event": "start", "step": 1}]
+    file.write_text("".join(json.dumps(event) + "\n" for event in events))
+    found = Events(tmp_path).update()
+    assert found.step == 1 and list(found.table().index) == [1]
+    assert np.isnan(found.best[0])
+
+
+def test_a_run_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    make_run(tmp_path / "night")
+    with pytest.raises(TrainingError, match="Did you mean 'night'"):
+        load_run(tmp_path / "nihgt")
+
+
+def test_public_names() -> None:
+    assert kptk.load_run is load_run and kptk.Run is Run
+    assert callable(kptk.finetune)
