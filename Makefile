@@ -65,11 +65,11 @@ demo-data: $(READY)  ## render data/demo again
 
 demo-models: $(READY)  ## train the demo models again (hours; stops and resumes)
 	$(BIN)/python -m kptk.demo.make --out .cache/demo-train --train $(MODEL_IMAGES) --seed 102
-	$(BIN)/python -m kptk.finetune configs/train/demo-det.yml runs/demo-det
-	$(BIN)/python -m kptk.finetune configs/train/demo-kpt.yml runs/demo-kpt
-	$(BIN)/python -m kptk.finetune.pack runs/demo-det/best.npz PP-YOLOE-S_human \
+	$(BIN)/python -m kptk.training configs/train/demo-det.yml runs/demo-det
+	$(BIN)/python -m kptk.training configs/train/demo-kpt.yml runs/demo-kpt
+	$(BIN)/python -m kptk.training.pack runs/demo-det/best.npz PP-YOLOE-S_human \
 		kptk/demo/models/demo-det 320 320
-	$(BIN)/python -m kptk.finetune.pack runs/demo-kpt/best.npz PP-TinyPose_128x96 \
+	$(BIN)/python -m kptk.training.pack runs/demo-kpt/best.npz PP-TinyPose_128x96 \
 		kptk/demo/models/demo-kpt 128 96
 
 wheel: $(READY)  ## build the wheel and run it in an empty environment, without Paddle

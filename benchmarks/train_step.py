@@ -30,8 +30,8 @@ def main(batch_size: int) -> None:
     """Time both and print."""
     import paddle
 
-    from kptk.finetune import network
-    from kptk.finetune.depthwise import speed_up
+    from kptk.training import network
+    from kptk.training.depthwise import speed_up
 
     nets = {"paddle": network.build("PP-TinyPose_128x96")}
     nets["kptk"] = network.build("PP-TinyPose_128x96")

@@ -18,26 +18,47 @@ _HOMES = {
     "list_models": "kptk.zoo",
     "show_versions": "kptk.doctor",
     "demo_path": "kptk.demo",
+    "evaluate": "kptk.evaluation",
+    "Evaluation": "kptk.evaluation",
+    "load_coco": "kptk.coco",
+    "KeypointData": "kptk.coco",
+    "finetune": "kptk.training.finetune",
+    "load_run": "kptk.training.run",
+    "Run": "kptk.training.run",
+    "swap_weights": "kptk.swap",
     "KptkError": "kptk.errors",
 }
 
 __all__ = [
+    "Evaluation",
+    "KeypointData",
     "KptkError",
     "Pipeline",
     "PoseResult",
+    "Run",
     "create_model",
     "create_pipeline",
     "demo_path",
+    "evaluate",
+    "finetune",
     "list_models",
+    "load_coco",
+    "load_run",
     "show_versions",
+    "swap_weights",
 ]
 
 if TYPE_CHECKING:
+    from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
     from kptk.doctor import show_versions
     from kptk.errors import KptkError
+    from kptk.evaluation import Evaluation, evaluate
     from kptk.pipeline import Pipeline, create_model, create_pipeline
     from kptk.results import PoseResult
+    from kptk.swap import swap_weights
+    from kptk.training.finetune import finetune
+    from kptk.training.run import Run, load_run
     from kptk.zoo import list_models
 
 

@@ -44,7 +44,7 @@ def _fitting_architectures(params: Path) -> tuple[str, ...]:
     The stem of CSPResNet has 32 channels times the width: 1 for PP-YOLOE-L, 0.5 for S
     (PaddleDetection, configs/ppyoloe). The two sizes of PP-TinyPose share every shape.
     """
-    from kptk.finetune.weights import read_pdparams
+    from kptk.training.weights import read_pdparams
 
     shapes = {name: array.shape for name, array in read_pdparams(params).items()}
     stem = shapes.get("backbone.stem.conv1.conv.weight", ())

@@ -227,7 +227,7 @@ class PoseResult:
         image_id: int,
         *,
         category_id: int = 1,
-        score: Literal["ppdet", "deploy"] = "ppdet",
+        score: Literal["ppdet", "deploy", "keypoints"] = "ppdet",
         with_boxes: bool = False,
     ) -> list[dict[str, Any]]:
         """COCO result records, one a person, for ``COCO.loadRes``.
@@ -236,7 +236,8 @@ class PoseResult:
             image_id: id of the image in the ground truth.
             category_id: COCO's person is 1.
             score: ``"ppdet"``: detection score times the mean of the point scores above .2, as
-                PaddleDetection evaluates; ``"deploy"``: the mean of all point scores.
+                PaddleDetection evaluates; ``"deploy"``: the detection score alone, as the pipeline
+                emits; ``"keypoints"``: the mean of all point scores, for boxes that are given.
             with_boxes: add ``"bbox"``. pycocotools then takes people's sizes from the boxes
                 rather than from their points, which changes AP(M) and AP(L).
 
@@ -245,11 +246,14 @@ class PoseResult:
             asked for, ``"bbox": [x, y, width, height]``. Missing points are 0, 0, 0.
 
         Raises:
-            InputError: ``score`` is neither of the two.
+            InputError: ``score`` is none of these.
         """
-        if score not in ("ppdet", "deploy"):
-            raise InputError(f"score must be 'ppdet' or 'deploy'. Got {score!r}.")
-        ranks = self.kpt_scores if score == "deploy" else self._ppdet_scores()
+        if score == "ppdet":
+            ranks = self._ppdet_scores()
+        elif score in ("deploy", "keypoints"):
+            ranks = self.scores if score == "deploy" else self.kpt_scores
+        else:
+            raise InputError(f"score must be 'ppdet', 'deploy' or 'keypoints'. Got {score!r}.")
         known = np.isfinite(self.keypoints).all(axis=2, keepdims=True)
         points = np.where(known, self.keypoints, 0)
         records: list[dict[str, Any]] = [

@@ -229,7 +229,7 @@ def _exported(params: Path, like: str | None) -> ModelDir:
     folder = cache_dir() / "exported" / name
     with lock(cache_dir() / "locks" / f"{folder.name}.lock"):
         if not folder.is_dir():
-            from kptk.finetune.export import export_weights
+            from kptk.training.export import export_weights
 
             _log.info("Exporting %s as %s (once): %s", params, architecture, folder)
             make_dir(folder.parent)

@@ -172,6 +172,8 @@ def test_to_coco_scores_and_boxes() -> None:
     assert record["bbox"] == [0.0, 1.0, 8.0, 8.0]
     assert record["score"] == pytest.approx(0.9 * 0.6)
     (record,) = result.to_coco(7, score="deploy")
+    assert record["score"] == pytest.approx(0.9)
+    (record,) = result.to_coco(7, score="keypoints")
     assert record["score"] == pytest.approx((0.1 + 15 * 0.6) / 16)
     assert "bbox" not in record
     json.dumps(record)
@@ -200,7 +202,7 @@ def test_coco2_with_paddlex_keypoints_gives_the_known_ap(reference_dir: Path) ->
     for person in stored["results"]:
         result = make(1)
         result.keypoints = np.array([person["keypoints"]], np.float32)
-        records += result.to_coco(person["image_id"], score="deploy")
+        records += result.to_coco(person["image_id"], score="keypoints")
     truth = COCO(reference_dir / "coco2" / "annotations.json")
     evaluation = COCOeval(truth, truth.loadRes(records), "keypoints")
     evaluation.evaluate()

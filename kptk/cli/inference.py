@@ -1,81 +1,18 @@
-"""The command ``kptk``. Exit codes: 0 done, 1 our error (one line on stderr), 2 wrong usage.
-
-Whatever a command needs is imported inside it, so that ``kptk --help`` is quick.
-"""
+"""``kptk predict | config | models | download | doctor | check-model``."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from kptk.errors import ConfigError, DownloadError, KptkError
+from kptk.cli.app import Json, app, dump, fail_unless, finite, only_json
+from kptk.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
     from kptk.results import PoseResult
-
-
-class _Group(TyperGroup):
-    """Commands whose KptkErrors are one line on stderr and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KptkError as error:
-            typer.echo(f"kptk: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from error
-
-
-app = typer.Typer(
-    cls=_Group,
-    help="Find people in images and place 17 keypoints on each.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
-
-
-def main() -> None:
-    """Entry point of the command."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # no file name is too odd to be printed
-        sys.stdout.reconfigure(errors="backslashreplace")
-    app()
-
-
-def _print_version(wanted: bool) -> None:
-    if not wanted:
-        return
-    import kptk
-    from kptk.doctor import optional_parts
-
-    typer.echo(f"kptk {kptk.__version__} (Python {sys.version.split()[0]})\n")
-    typer.echo(f"Optional parts\n{optional_parts()!r}")
-    raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show versions and exit."
-        ),
-    ] = False,
-) -> None:
-    """Options that stand before a command."""
 
 
 @app.command()
@@ -108,7 +45,7 @@ def predict(
 
     from kptk import create_pipeline
 
-    with _only_json(as_json) as out:
+    with only_json(as_json) as out:
         try:
             pipe = create_pipeline(pipeline, device=device, engine=engine)
         except DownloadError as error:
@@ -124,7 +61,7 @@ def predict(
         for result in tqdm(stream, unit=" images", disable=None if as_json else True):
             report.add(result)
         if as_json:
-            _dump({"results": report.results, "errors": report.errors}, out)
+            dump({"results": report.results, "errors": report.errors}, out)
     report.finish()
 
 
@@ -200,7 +137,7 @@ def models(
     """List the models by name, with what is published about them."""
     from kptk import list_models
 
-    with _only_json(as_json) as out:
+    with only_json(as_json) as out:
         table = list_models()
         if measure:
             from kptk.trial import measure_models
@@ -208,7 +145,7 @@ def models(
             here = measure_models(lambda name: typer.echo(f"timing {name} ...", err=True))
             table["ms_here"] = table["name"].map(here)
         if as_json:
-            _dump({"models": _finite(table.to_dict(orient="records"))}, out)
+            dump({"models": finite(table.to_dict(orient="records"))}, out)
         else:
             typer.echo(table.to_string(index=False, na_rep="-"))
 
@@ -234,13 +171,13 @@ def doctor(
     """Show versions, engines and devices, and try out what is here."""
     from kptk.doctor import diagnose
 
-    with _only_json(as_json) as out:
+    with only_json(as_json) as out:
         found = diagnose(official=official)
         if as_json:
-            _dump(_finite(found.json), out)
+            dump(finite(found.json), out)
         else:
             typer.echo(repr(found))
-    _fail_unless(found.ok)
+    fail_unless(found.ok)
 
 
 @app.command("check-model")
@@ -251,54 +188,11 @@ def check_model(
     """Try whether a model loads, runs, and gives the same answers in every engine."""
     from kptk import trial
 
-    with _only_json(as_json) as out:
+    with only_json(as_json) as out:
         checks = trial.check_model(model, trial.picture())
         good = all(check.ok for check in checks)
         if as_json:
-            _dump(_finite({"ok": good, "checks": [vars(check) for check in checks]}), out)
+            dump(finite({"ok": good, "checks": [vars(check) for check in checks]}), out)
         else:
             typer.echo("\n".join(map(str, checks)))
-    _fail_unless(good)
-
-
-def _fail_unless(good: bool) -> None:
-    if not good:
-        typer.echo("kptk: some checks failed; they are marked FAIL (--json: ok false).", err=True)
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _only_json(wanted: bool) -> Iterator[TextIO]:
-    """Keep stdout free for the one document, which is written to the stream given.
-
-    Whatever else is written to stdout meanwhile goes to stderr. Native libraries write past
-    Python, so the file descriptor itself is turned round.
-    """
-    if not wanted:
-        yield sys.stdout
-        return
-    document = io.StringIO()
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield document
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-    sys.stdout.write(document.getvalue())
-    sys.stdout.flush()
-
-
-def _dump(value: Any, out: TextIO) -> None:
-    out.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    fail_unless(good)
