@@ -1,0 +1,232 @@
+"""The published table, measured again, for users who have the data.
+
+Recipes are PaddleDetection's, since the published numbers are its own: the flip test, UDP crops,
+ground-truth boxes cut its way, and its scores for poses; every box the detector gives for boxes.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kptk.catalog import MODELS
+from kptk.errors import InputError, nearest
+from kptk.evaluation.measure import evaluate_pipeline, first_images
+from kptk.evaluation.result import Evaluation
+from kptk.evaluation.scoring import Scoring
+
+if TYPE_CHECKING:
+    from kptk.coco import KeypointData
+    from kptk.runner import Pipeline
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a published table came about.
+
+    Attributes:
+        name: what the user writes.
+        split: of the data.
+        section: which statistics it is about.
+        models: names in the catalogue, which holds the published numbers.
+        scoring: score mode and thresholds.
+        flip: average with the mirrored person; None: boxes, no poses.
+        udp: unbiased data processing, likewise.
+        layout: what the data folder must hold.
+    """
+
+    name: str
+    split: str
+    section: str
+    models: tuple[str, ...]
+    scoring: Scoring
+    flip: bool | None
+    udp: bool | None
+    layout: str
+
+    def __str__(self) -> str:
+        if self.section == "detector":
+            return (
+                f"{self.name}: boxes from {self.scoring.min_score:g} up, at most 100 an image, "
+                "pycocotools; ignore flags count for nothing, as in pycocotools"
+            )
+        return (
+            f"{self.name}: ground-truth boxes as PaddleDetection cuts them, flip test on, UDP on, "
+            f"score mode {self.scoring.score_mode} (mean of the joint scores above .2), "
+            f"OKS-NMS {self.scoring.oks_nms:g}, persons without labelled joints left out, "
+            "pycocotools"
+        )
+
+
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "coco-val2017",
+            "val2017",
+            "pose",
+            ("PP-TinyPose_128x96", "PP-TinyPose_256x192"),
+            Scoring(),
+            flip=True,
+            udp=True,
+            layout="val2017/*.jpg and annotations/person_keypoints_val2017.json",
+        ),
+        Recipe(
+            "crowdhuman",
+            "val",
+            "detector",
+            ("PP-YOLOE-S_human", "PP-YOLOE-L_human"),
+            Scoring(),
+            flip=None,
+            udp=None,
+            layout="images and annotations/val.json in COCO's format",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published number and what was measured here, 0 to 1."""
+
+    model: str
+    statistic: str
+    expected: float
+    measured: float
+
+    @property
+    def difference(self) -> float:
+        """Measured minus expected."""
+        return self.measured - self.expected
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Benchmark:
+    """A published table beside the numbers measured here.
+
+    Attributes:
+        recipe: how both came about.
+        rows: the numbers.
+        evaluations: by the model's name.
+    """
+
+    recipe: Recipe
+    rows: tuple[Row, ...]
+    evaluations: Mapping[str, Evaluation]
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        rows = [
+            {**vars(row), "difference": row.difference, "measured": row.measured}
+            for row in self.rows
+        ]
+        return {
+            "benchmark": self.recipe.name,
+            "recipe": str(self.recipe),
+            "scoring": self.recipe.scoring.json,
+            "flip": self.recipe.flip,
+            "udp": self.recipe.udp,
+            "rows": [{k: _finite(v) for k, v in row.items()} for row in rows],
+            "evaluations": {name: found.json for name, found in self.evaluations.items()},
+        }
+
+    def __repr__(self) -> str:
+        width = max(len(row.model) for row in self.rows)
+        lines = [f"{'':<{width}}         expected  measured  difference"]
+        lines += [
+            f"{r.model:<{width}}  {r.statistic:<5}  {100 * r.expected:8.1f}  "
+            f"{100 * r.measured:8.1f}  {100 * r.difference:+10.1f}"
+            for r in self.rows
+        ]
+        return "\n".join([str(self.recipe), *lines])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def run_benchmark(
+    name: str,
+    data: str | os.PathLike[str],
+    *,
+    models: Sequence[str] | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    max_images: int | None = None,
+    progress: bool = True,
+    create: Callable[..., Pipeline] | None = None,
+) -> Benchmark:
+    """Measure the models of a published table by its own recipe.
+
+    Args:
+        name: ``"coco-val2017"`` or ``"crowdhuman"``.
+        data: the folder of that data set; see the recipe's ``layout``.
+        models: some of the table's models; None: all.
+        engine: see ``create_model``.
+        device: likewise.
+        max_images: only the first images by id; the numbers then do not compare.
+        progress: show progress bars.
+        create: what loads a model; None: ``create_model``.
+
+    Raises:
+        InputError: there is no such benchmark, or no such model in it.
+        DataError: the data is not there.
+    """
+    from kptk.coco import load_coco
+    from kptk.pipeline import create_model
+
+    recipe = find_recipe(name)
+    chosen = _chosen(recipe, models)
+    loaded = first_images(load_coco(data, split=recipe.split, check=False), max_images)
+    found: dict[str, Evaluation] = {}
+    for model in chosen:
+        pipe = (create or create_model)(
+            model, engine=engine, device=device, flip=bool(recipe.flip), udp=bool(recipe.udp)
+        )
+        found[model] = _measured(pipe, loaded, recipe, progress)
+    rows = [row for model in chosen for row in _rows(recipe, model, found[model])]
+    return Benchmark(recipe, tuple(rows), found)
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a published table.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(
+            f"There is no benchmark {name!r}.{nearest(name, RECIPES)} They are "
+            f"{', '.join(RECIPES)}."
+        )
+    return RECIPES[name]
+
+
+def _chosen(recipe: Recipe, models: Sequence[str] | None) -> Sequence[str]:
+    strange = [model for model in models or () if model not in recipe.models]
+    if strange:
+        raise InputError(f"{recipe.name} publishes {', '.join(recipe.models)}. Got {strange[0]!r}.")
+    return models or recipe.models
+
+
+def _measured(pipe: Pipeline, data: KeypointData, recipe: Recipe, progress: bool) -> Evaluation:
+    return evaluate_pipeline(pipe, data, recipe.scoring, progress=progress, as_published=True)
+
+
+def _rows(recipe: Recipe, model: str, found: Evaluation) -> list[Row]:
+    spec = MODELS[model]
+    published = {"AP": spec.ap, "AP50": spec.ap50}
+    scores = found.sections[recipe.section]
+    return [
+        Row(model, statistic, value, scores[statistic])
+        for statistic, value in published.items()
+        if value is not None
+    ]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

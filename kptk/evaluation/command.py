@@ -1,0 +1,96 @@
+"""What ``kptk eval`` does: which of the three kinds of evaluation is asked for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from kptk.errors import InputError
+from kptk.evaluation.benchmark import run_benchmark
+from kptk.evaluation.collecting import write_json
+from kptk.evaluation.measure import evaluate
+from kptk.evaluation.scoring import ScoreMode
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The paths given: data, or predictions and annotations."""
+
+    data: Path | None
+    split: str | None
+    predictions: Path | None
+    annotations: Path | None
+    benchmark: str | None
+    save_path: Path | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written: the JSON document, or the text."""
+
+    document: dict[str, Any]
+    text: str
+
+
+def run(
+    asked: Asked,
+    pipeline: str,
+    *,
+    score_mode: str,
+    det_threshold: float | None,
+    flip: bool | None,
+    udp: bool | None,
+    device: str,
+    engine: str,
+    max_images: int | None,
+) -> Output:
+    """Evaluate.
+
+    Raises:
+        InputError: the paths given do not fit together.
+    """
+    progress = sys.stderr.isatty()
+    if asked.benchmark is not None:
+        return _benchmark(asked, engine, device, max_images, progress)
+    mode = cast(ScoreMode, score_mode)
+    if asked.predictions is not None and asked.annotations is not None and asked.data is None:
+        found = evaluate(
+            predictions=asked.predictions, annotations=asked.annotations, score_mode=mode,
+            det_threshold=det_threshold, flip=flip, udp=udp, device=device, engine=engine,
+            max_images=max_images,
+        )  # fmt: skip
+    elif asked.data is not None and asked.predictions is None and asked.annotations is None:
+        from kptk.coco import load_coco
+
+        found = evaluate(
+            pipeline, load_coco(asked.data, split=asked.split), score_mode=mode,
+            det_threshold=det_threshold, flip=flip, udp=udp, device=device, engine=engine,
+            max_images=max_images, progress=progress,
+        )  # fmt: skip
+    else:
+        raise InputError(
+            "Pass --data (with --split), or both --predictions and --annotations, or --benchmark "
+            "with --data."
+        )
+    if asked.save_path is not None:
+        found.save(asked.save_path)
+    document = found.json
+    if found.predictions is None:  # a file of results: the statistics and nothing else
+        del document["provenance"]
+    return Output(document, f"{found.name}, AP in percent\n{found.text}")
+
+
+def _benchmark(
+    asked: Asked, engine: str, device: str, max_images: int | None, progress: bool
+) -> Output:
+    if asked.data is None or asked.benchmark is None or asked.predictions or asked.annotations:
+        raise InputError("--benchmark needs --data, the folder of that data set, and no results.")
+    found = run_benchmark(
+        asked.benchmark, asked.data, engine=engine, device=device, max_images=max_images,
+        progress=progress,
+    )  # fmt: skip
+    if asked.save_path is not None:
+        write_json(asked.save_path / "benchmark.json", found.json)
+    return Output(found.json, repr(found))

@@ -1,0 +1,221 @@
+"""Evaluation: up to three sets of COCO statistics, their provenance, and how they show."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kptk.evaluation.collecting import Predictions, write_json
+from kptk.evaluation.scores import Scores, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+# Where the two kinds of statistics share a name, they share a column.
+_COLUMNS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl",
+    "AR", "AR1", "AR10", "AR100", "AR50", "AR75", "ARs", "ARm", "ARl",
+)  # fmt: skip
+_SHORT = {"detector": "detector", "pose": "pose on ground-truth boxes", "end_to_end": "end to end"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """How good a pipeline, or a file of results, is on a data set.
+
+    In a notebook it shows a table, AP in percent.
+
+    Attributes:
+        name: the data.
+        sections: sets of statistics by name: ``detector``, ``pose``, ``end_to_end`` of a
+            pipeline; ``keypoints`` or ``bbox`` of a file of results.
+        predictions: what the pipeline said; None for a file of results.
+        provenance: data, models, engine, versions, and what was mended on the way (``notes``).
+    """
+
+    name: str
+    sections: Mapping[str, Scores]
+    predictions: Predictions | None
+    provenance: Mapping[str, Any]
+
+    @property
+    def detector(self) -> Scores | None:
+        """The 12 box statistics of the detector; None without one."""
+        return self.sections.get("detector")
+
+    @property
+    def pose(self) -> Scores | None:
+        """The 10 keypoint statistics on ground-truth boxes; None without a pose model."""
+        return self.sections.get("pose")
+
+    @property
+    def end_to_end(self) -> Scores | None:
+        """The 10 keypoint statistics of both together; None if one of them is missing."""
+        return self.sections.get("end_to_end")
+
+    @property
+    def keypoints(self) -> Scores | None:
+        """The 10 keypoint statistics of a file of results."""
+        return self.sections.get("keypoints")
+
+    @property
+    def bbox(self) -> Scores | None:
+        """The 12 box statistics of a file of results."""
+        return self.sections.get("bbox")
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Statistics from 0 to 1 (undefined: None) by section, and the provenance."""
+        numbers = {
+            name: {key: _or_none(value) for key, value in scores.items()}
+            for name, scores in self.sections.items()
+        }
+        details = {name: dict(scores.provenance) for name, scores in self.sections.items()}
+        return {**numbers, "provenance": {**self.provenance, **details}}
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """:attr:`json` as text; written to ``path`` too, if given.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if path is not None:
+            write_json(Path(path).expanduser(), self.json)
+        return json.dumps(self.json, indent=2, allow_nan=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the numbers and the predictions to a folder.
+
+        ``evaluation.json`` holds the numbers. ``{section}_results.json`` are the results that were
+        scored, as COCO's tools read them. Those of a pipeline can be scored again in another way
+        and without inference: ``kptk.evaluate(predictions=folder, annotations=...)``.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        target = Path(folder).expanduser()
+        write_json(target / "evaluation.json", self.json)
+        for name, scores in self.sections.items():
+            write_json(target / f"{name}_results.json", _writable(scores.results))
+        if self.predictions is not None:
+            self.predictions.save(target)
+        return target
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a section.
+
+        Returns:
+            Columns ``section, box_source, score_mode, images, evaluated, results``, then every
+            statistic of either kind, 0 to 1; NaN where a section has none.
+        """
+        import pandas as pd
+
+        rows = []
+        for name, scores in self.sections.items():
+            counts = scores.provenance["counts"]
+            rows.append(
+                {
+                    "section": name,
+                    "box_source": scores.provenance["box_source"],
+                    "score_mode": scores.provenance["score_mode"],
+                    **{key: counts[key] for key in ("images", "evaluated", "results")},
+                    **{key: scores.stats.get(key, math.nan) for key in _COLUMNS},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def plot_precision_recall(self, ax: Axes | None = None) -> Axes:
+        """Draw precision against recall of every section, at IoU or OKS .5 and .75.
+
+        Args:
+            ax: where to draw; None: a new figure.
+
+        Returns:
+            The axes.
+        """
+        from kptk.evaluation.plots import plot_curves
+
+        return plot_curves(list(self.sections.values()), ax, (0.5, 0.75))
+
+    @property
+    def text(self) -> str:
+        """The table as plain text, AP in percent, and the notes below it."""
+        shown = self._shown()
+        heads = ["", "boxes", "scores", *shown, "people"]
+        rows = [heads, *(_row(s, shown) for s in self.sections.values())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [_line(row, widths) for row in rows]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.provenance["notes"])])
+
+    def _shown(self) -> list[str]:
+        return [c for c in _COLUMNS if any(c in s for s in self.sections.values())]
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{_SHORT.get(name, name)} AP {percent(s.AP)}" for name, s in self.sections.items()
+        ]
+        counts = next(iter(self.sections.values())).provenance["counts"]
+        return f"<Evaluation {self.name}: {', '.join(parts)}; {counts['images']} images>"
+
+    def _repr_html_(self) -> str:
+        """A table of whole tenths, so that it is the same on every machine."""
+        shown = self._shown()
+        heads = ["", "boxes", "scores", *shown, "people"]
+        rows = [_row(s, shown) for s in self.sections.values()]
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.provenance["notes"])
+        images = next(iter(self.sections.values())).provenance["counts"]["images"]
+        title = f"<p><b>{html.escape(self.name)}</b>: {images} images, AP in percent</p>"
+        return (
+            f"{title}<table><thead>{_cells(heads, 'th')}</thead>"
+            f"<tbody>{''.join(_cells(row, 'td') for row in rows)}</tbody></table>"
+            + (f"<ul>{notes}</ul>" if notes else "")
+        )
+
+
+def _row(scores: Scores, columns: Iterable[str]) -> list[str]:
+    source = scores.provenance
+    numbers = [percent(scores[c]) if c in scores else "" for c in columns]
+    people = str(source["counts"]["evaluated"])
+    return [scores.title, source["box_source"], source["score_mode"], *numbers, people]
+
+
+def _cells(values: Iterable[str], tag: str) -> str:
+    inner = "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+    return f"<tr>{inner}</tr>"
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _writable(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Results with null for joints that are NaN."""
+    return [
+        {
+            key: [_or_none(v) if isinstance(v, float) else v for v in value]
+            if isinstance(value, list)
+            else value
+            for key, value in record.items()
+        }
+        for record in records
+    ]
+
+
+def _line(row: Iterable[str], widths: Iterable[int]) -> str:
+    """Texts to the left, numbers to the right."""
+    texts = 3
+    cells = [
+        cell.ljust(width) if i < texts else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
