@@ -222,8 +222,8 @@ def test_a_real_process(pipeline: str, folder: Path) -> None:
 def test_nothing_else_reaches_stdout_with_json() -> None:
     """Native libraries write to the descriptor, Python code to sys.stdout."""
     done = run(
-        code="import os; from kptk.cli import _only_json\n"
-        "with _only_json(True) as out:\n"
+        code="import os; from kptk.cli.app import only_json\n"
+        "with only_json(True) as out:\n"
         "    os.write(1, b'native ')\n"
         "    print('python')\n"
         "    out.write('{}')\n"

@@ -254,7 +254,7 @@ def test_an_architecture_nobody_can_tell_is_asked_for(tmp_path: Path) -> None:
 def test_weights_are_exported_once(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import kptk.finetune.export as export
+    import kptk.training.export as export
 
     calls: list[tuple[Path, str, tuple[int, int]]] = []
 
