@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from kptk.errors import InputError, nearest
 from kptk.web import fetch, is_url
@@ -143,7 +145,8 @@ def from_pil(image: Image.Image, label: str = "The PIL image") -> NDArray[np.uin
         InputError: its file turns out to be damaged or closed.
     """
     try:
-        image.load()
+        with _whole_files_only():
+            image.load()
     except Exception as error:  # decoders raise SyntaxError, struct.error, EOFError, zlib.error ...
         raise InputError(f"{label} is a damaged image: {error}.") from error
     image = _upright(image)
@@ -154,6 +157,17 @@ def from_pil(image: Image.Image, label: str = "The PIL image") -> NDArray[np.uin
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _over_white(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Importing ppdet tells Pillow, for the whole process, to fill truncated files with grey."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -146,7 +146,7 @@ def test_every_import_is_declared(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_the_renderer_and_training_import_extras_at_once(path: Path) -> None:
-    if path.parent.name in ("demo", "finetune") and path.name != "__init__.py":
+    if path.parent.name in ("demo", "training") and path.name != "__init__.py":
         return
     core = distributions(project()["dependencies"])
     names = {DISTRIBUTIONS.get(name, name) for name in imports(path, at_import=True)}

@@ -206,3 +206,18 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match="too large"):
         read_image(data)
+
+
+def test_a_truncated_file_is_damaged_also_where_pillow_was_told_to_fill_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as importing ppdet does
+    whole = io.BytesIO()
+    Image.fromarray(np.arange(30000, dtype=np.uint8).reshape(100, 100, 3)).save(whole, "JPEG")
+    file = tmp_path / "a.jpg"
+    file.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        read_image(file)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True

@@ -315,8 +315,8 @@ def test_create_pipeline_by_name(loader: Loader) -> None:
     pipe = create_pipeline("demo", threads=1)
     assert loader.found == ["demo-det", "demo-kpt"]
     assert loader.loaded == [("detection", "auto", "auto", 1), ("keypoint", "auto", "auto", 1)]
-    assert len(pipe(picture())) == 1
-    assert pipe.kpt_batch_size == 16
+    assert len(pipe(picture(), det_threshold=0.5)) == 1
+    assert (pipe.det_threshold, pipe.kpt_batch_size) == (0.35, 16)  # the YAML's
 
 
 def test_arguments_come_before_the_file(loader: Loader) -> None:

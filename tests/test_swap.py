@@ -141,9 +141,10 @@ def test_old_becomes_new_with_all_settings(
 
 def test_new_becomes_old_unless_a_setting_would_be_lost(tmp_path: Path, kpt: Path) -> None:
     target = tmp_path / "old.yaml"
-    swap_weights("demo", keypoint_det_model=kpt, save_path=target, to_format="old")
+    name = "human_keypoint_detection"
+    swap_weights(name, keypoint_det_model=kpt, save_path=target, to_format="old")
     config = load_config(target)
-    assert (config.det_model, config.kpt_model) == ("demo-det", str(kpt))
+    assert (config.det_model, config.kpt_model) == ("PP-YOLOE-S_human", str(kpt))
     assert (config.det_batch_size, config.kpt_batch_size) == (1, 16)
     with pytest.raises(ConfigError, match="no place for threshold, flip"):
         swap_weights(write(tmp_path, NEW), save_path=tmp_path / "b.yaml", to_format="old")
