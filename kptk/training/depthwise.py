@@ -1,8 +1,8 @@
-"""Depthwise convolution for training on CPU, some ten times faster than Paddle's own.
+"""Depthwise convolution for training on CPU, faster than Paddle's own.
 
 Paddle 3.2's CPU kernel unfolds every channel by itself and calls a matrix product on each; it takes
-half of a PP-TinyPose training step. The same sums in three plain loops, compiled by numba, replace
-it while training (never in an exported model). ``benchmarks/`` holds the comparison.
+half of a PP-TinyPose training step. The same sums in plain loops, compiled by numba, replace it
+while training (never in an exported model). ``benchmarks/train_step.py`` compares whole steps.
 """
 
 from __future__ import annotations
