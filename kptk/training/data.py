@@ -8,7 +8,6 @@ PaddleDetection's.
 from __future__ import annotations
 
 import copy
-import json
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kptk.coco.layout import read_document
 from kptk.errors import DataError
 from kptk.sources import read_image
 from kptk.training import shims
@@ -29,17 +29,6 @@ _INPUTS = {
     "detection": ("image", "gt_bbox", "gt_class", "pad_gt_mask"),
     "keypoint": ("image", "target", "target_weight"),
 }
-
-
-def read_annotations(path: Path) -> dict[str, Any]:
-    """The content of a COCO annotation file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"The annotation file {path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
-        raise DataError(f"{path} must be a COCO file with 'images' and 'annotations'.")
-    return content
 
 
 class Batches:
@@ -122,7 +111,7 @@ def _samples(settings: TrainSettings) -> list[dict[str, Any]]:
 
 def _detection_samples(data: DataSettings) -> list[dict[str, Any]]:
     """One sample an image, with the boxes of its people (crowds are left out)."""
-    content = read_annotations(data.annotations)
+    content = read_document(data.annotations)
     boxes: dict[int, list[Sequence[float]]] = {}
     for item in content["annotations"]:
         if not item.get("iscrowd", 0) and item["bbox"][2] > 1 and item["bbox"][3] > 1:

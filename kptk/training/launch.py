@@ -47,8 +47,7 @@ def start_worker(folder: Path, *, module: str = WORKER) -> subprocess.Popen[byte
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # views make the channel shuffle of TinyPose copy slowly
-                env={"FLAGS_use_stride_kernel": "0", **environment()},
+                env=environment(),
                 start_new_session=True,  # an interrupt of the notebook or terminal stays here
                 pass_fds=(descriptor,),
             )

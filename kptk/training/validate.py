@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kptk.coco.layout import read_document
 from kptk.detector import Detector
 from kptk.evaluation import coco_stats
 from kptk.modeldir import ModelDir
 from kptk.pose import PoseModel
 from kptk.sources import read_image
-from kptk.training.data import read_annotations
 from kptk.training.network import kind_of
 from kptk.training.settings import TrainSettings
 
@@ -56,7 +56,7 @@ def validate(network: Any, settings: TrainSettings) -> dict[str, float]:
     Returns:
         COCO's statistics, see ``kptk.evaluation.coco_stats``.
     """
-    content = read_annotations(settings.val.annotations)
+    content = read_document(settings.val.annotations)
     images = sorted(content["images"], key=lambda image: int(image["id"]))[: settings.eval_images]
     chosen = {image["id"] for image in images}
     truth = {
