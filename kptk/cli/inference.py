@@ -185,14 +185,13 @@ def check_model(
     model: Annotated[str, typer.Argument(help="A model directory, .pdparams file or name.")],
     as_json: Json = False,
 ) -> None:
-    """Try whether a model loads, runs, and gives the same answers in every engine."""
-    from kptk import trial
+    """Look a model over: its files, names and sizes, and whether every engine runs it alike."""
+    from kptk.preflight import check_model
 
     with only_json(as_json) as out:
-        checks = trial.check_model(model, trial.picture())
-        good = all(check.ok for check in checks)
+        report = check_model(model)
         if as_json:
-            dump(finite({"ok": good, "checks": [vars(check) for check in checks]}), out)
+            dump(finite(report.json), out)
         else:
-            typer.echo("\n".join(map(str, checks)))
-    fail_unless(good)
+            typer.echo(repr(report))
+    fail_unless(report.ok)

@@ -1,4 +1,4 @@
-"""``kptk finetune | resume | swap``."""
+"""``kptk finetune | resume | export | swap``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from kptk.cli.app import Json, app, dump, only_json
+from kptk.cli.app import Json, app, dump, finite, only_json
 
 if TYPE_CHECKING:
     from kptk.training.run import Run
@@ -25,6 +25,9 @@ def finetune(
     run_dir: Annotated[
         Path | None, typer.Option("--run-dir", "-o", help="A new folder. [default: in runs/]")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Other weights for the named model: a .pdparams or a run.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps. [default: by data]")] = None,
     epochs: Annotated[float | None, typer.Option(help="Instead of --steps.")] = None,
     batch_size: Annotated[
@@ -33,7 +36,21 @@ def finetune(
     learning_rate: Annotated[
         float | None, typer.Option(help="[default: 2e-4 or 5e-4, scaled by batch size]")
     ] = None,
-    augment: Annotated[float, typer.Option(help="Strength of the augmentation, 0 to 1.")] = 1.0,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="In which the rate rises. [default: 5 % of the run]")
+    ] = None,
+    freeze_backbone: Annotated[
+        bool, typer.Option("--freeze-backbone", help="Train what follows the backbone only.")
+    ] = False,
+    freeze_norm: Annotated[
+        bool | None, typer.Option(help="Keep batch-norm statistics. [default: for batches < 16]")
+    ] = None,
+    augment: Annotated[
+        str, typer.Option(help="Strength: none, light, default or strong.")
+    ] = "default",
+    patience: Annotated[
+        int | None, typer.Option(help="End after so many evaluations without a better AP.")
+    ] = None,
     input_size: Annotated[
         tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="[default: the start's]")
     ] = None,
@@ -55,7 +72,12 @@ def finetune(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            weights=weights,
+            warmup_steps=warmup_steps,
+            freeze_backbone=freeze_backbone,
+            freeze_norm=freeze_norm,
             augment=augment,
+            patience=patience,
             input_size=input_size,
             eval_every=eval_every,
             eval_images=eval_images,
@@ -89,6 +111,34 @@ def _show_run(run: Run, as_json: bool, out: TextIO) -> None:
         typer.echo(f"{run.model_dir}")
     else:
         typer.echo(f"Go on with: kptk resume {run.path}")
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(help="A .pdparams file, a run, or a model's name.")],
+    save_path: Annotated[
+        Path, typer.Option("--save-path", "-o", help="The model directory to make.")
+    ],
+    like: Annotated[
+        str | None, typer.Option(help="The name of the architecture, where a file does not tell.")
+    ] = None,
+    input_size: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="[default: the source's]")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the directory if it exists.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn training weights into a model directory for kptk and PaddleX, and check it."""
+    from kptk.training.export_model import export_model
+
+    with only_json(as_json) as out:
+        report = export_model(source, save_path, like=like, input_size=input_size, overwrite=force)
+        if as_json:
+            dump(finite(report.json), out)
+        else:
+            typer.echo(f"{report!r}\n{report.path}")
 
 
 @app.command()

@@ -45,12 +45,12 @@ def save_sheets(
         DataError: they cannot be written.
     """
     target = Path(folder).expanduser()
-    records = {split: _Records(files) for split, files in found.files.items()}
+    records = {split: Records(files) for split, files in found.files.items()}
     saved = []
     try:
         target.mkdir(parents=True, exist_ok=True)
         for split, finding in found.findings:
-            sheet = _sheet(finding, split, records, tiles)
+            sheet = sheet_of(finding, split, records, tiles)
             if sheet is not None:
                 name = f"{split.replace('/', '-')}_{finding.code}.jpg"
                 with replacing(target / name) as temporary:
@@ -61,7 +61,7 @@ def save_sheets(
     return saved
 
 
-class _Records:
+class Records:
     """The records of an annotation file as they stand there, by id."""
 
     def __init__(self, files: DataFiles) -> None:
@@ -93,14 +93,22 @@ def _by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _sheet(
-    finding: Finding, split: str, records: dict[str, _Records], tiles: int
+def sheet_of(
+    finding: Finding, split: str, records: dict[str, Records], tiles: int
 ) -> Image.Image | None:
+    """The first (worst) of a finding side by side; None where there is nothing to show.
+
+    Args:
+        finding: what was found.
+        split: in which split, or ``"train/val"`` for what is between two.
+        records: split → its records.
+        tiles: how many at most.
+    """
     splits = [records[name] for name in split.split("/") if name in records]
     parts: list[Image.Image] = []
     for number in finding.ids[: 3 * tiles]:
         if len(parts) < tiles:
-            parts += _tiles(finding.of, number, splits)
+            parts += [_tile(pixels, text) for pixels, text in pictures_of(finding, number, splits)]
     if not parts:
         return None
     columns = min(len(parts), 3)
@@ -112,23 +120,34 @@ def _sheet(
     return sheet
 
 
-def _tiles(of: str, number: Any, splits: list[_Records]) -> list[Image.Image]:
-    """The tiles of one id: the person, the image, or both images of a pair."""
-    if of == "pair":
+def pictures_of(
+    finding: Finding, number: Any, splits: list[Records]
+) -> list[tuple[NDArray[np.uint8], str]]:
+    """The picture of one id with its caption: the person, the image, or both images of a pair.
+
+    Args:
+        finding: one of whose ``ids`` it is.
+        number: the id.
+        splits: the records of the split, or of both.
+
+    Returns:
+        RGB uint8 (H, W, 3) and text; empty where there is nothing to show.
+    """
+    if finding.of == "pair":
         pairs = zip(number, (splits[0], splits[-1]), strict=True)
         shown = [(image_id, records.read(image_id)) for image_id, records in pairs]
-        known = [_tile(pixels, f"image {i}") for i, pixels in shown if pixels is not None]
+        known = [(pixels, f"image {i}") for i, pixels in shown if pixels is not None]
         return known if len(known) == 2 else []
     records = splits[0]
-    if of == "annotation" and repr(number) in records.annotations:
+    if finding.of == "annotation" and repr(number) in records.annotations:
         annotation = records.annotations[repr(number)]
         pixels = records.read(annotation.get("image_id"))
         if pixels is None:
             return []
         caption = f"annotation {number}, image {annotation.get('image_id')}"
-        return [_tile(draw_record(pixels, annotation, records.skeleton), caption)]
-    pixels = records.read(number) if of == "image" else None
-    return [] if pixels is None else [_tile(pixels, f"image {number}")]
+        return [(draw_record(pixels, annotation, records.skeleton), caption)]
+    pixels = records.read(number) if finding.of == "image" else None
+    return [] if pixels is None else [(pixels, f"image {number}")]
 
 
 def _tile(pixels: NDArray[np.uint8], caption: str) -> Image.Image:
@@ -154,7 +173,7 @@ def draw_record(
     points = _numbers(annotation.get("keypoints"), 3 * len(skeleton)).reshape(-1, 3)
     points[~(points[:, 2] > 0)] = np.nan
     points[:, 2] = np.where(points[:, 2] == 1, 0.5, 1)
-    origin, canvas = _canvas(pixels, np.vstack([box.reshape(2, 2), points[:, :2]]))
+    origin, canvas = cut_out(pixels, np.vstack([box.reshape(2, 2), points[:, :2]]))
     scale = min((_TILE - 4) / max(canvas.shape[:2]), _ENLARGED)
     size = [max(1, round(scale * side)) for side in (canvas.shape[1], canvas.shape[0])]
     points[:, :2] = (points[:, :2] - origin) * scale
@@ -177,7 +196,7 @@ def _numbers(values: Any, count: int) -> NDArray[np.float32]:
     return array if array.shape == (count,) else np.full(count, np.nan, np.float32)
 
 
-def _canvas(
+def cut_out(
     pixels: NDArray[np.uint8], places: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Cut out the region of ``places`` with a margin, at most one image size outside."""

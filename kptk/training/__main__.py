@@ -9,7 +9,16 @@ from pathlib import Path
 from kptk.errors import KptkError
 from kptk.training.launch import start_worker
 from kptk.training.run import Run
-from kptk.training.settings import read_settings, write_settings
+from kptk.training.settings import TrainSettings, read_settings, write_settings
+
+
+def _is_done(folder: Path, settings: TrainSettings) -> bool:
+    """Whether a finished run went as far as the recipe asks now."""
+    if not (folder / "settings.yml").is_file():
+        return False
+    run = Run(folder)
+    early = run.stopped_early is not None and run.settings.patience == settings.patience
+    return run.status == "finished" and (run.step >= settings.steps or early)
 
 
 def main() -> int:
@@ -20,12 +29,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = read_settings(arguments.recipe)
-        arguments.run.mkdir(parents=True, exist_ok=True)
-        write_settings(settings, arguments.run / "settings.yml")
-        run = Run(arguments.run)
-        if run.status != "finished" or run.step < settings.steps:
+        if not _is_done(arguments.run, settings):
+            arguments.run.mkdir(parents=True, exist_ok=True)
+            write_settings(settings, arguments.run / "settings.yml")
             start_worker(arguments.run)
-            run.wait()
+        run = Run(arguments.run).wait()
     except KptkError as error:
         print(error, file=sys.stderr)
         return 1

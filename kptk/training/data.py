@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.coco.layout import read_document
-from kptk.errors import DataError
+from kptk.errors import ConfigError, DataError, InputError
 from kptk.sources import read_image
 from kptk.training import shims
 from kptk.training.network import kind_of
@@ -36,12 +36,24 @@ class Batches:
 
     Args:
         settings: model, data, batch size, seed and transforms.
+        rank: of this process among those that train together, which share every batch.
+        size: how many processes there are; not more than a batch has samples.
+
+    Raises:
+        DataError: there is nobody to train on.
+        ConfigError: there are more processes than samples in a batch.
     """
 
-    def __init__(self, settings: TrainSettings) -> None:
+    def __init__(self, settings: TrainSettings, rank: int = 0, size: int = 1) -> None:
         from ppdet.data.reader import Compose
 
+        if size > settings.batch_size:
+            raise ConfigError(
+                f"batch_size must be at least the number of processes, {size}. "
+                f"Got {settings.batch_size}."
+            )
         self._settings = settings
+        self._rank, self._size = rank, size
         self._kind = kind_of(settings.model)
         self._samples = _samples(settings)
         if not self._samples:
@@ -61,8 +73,9 @@ class Batches:
         """The batch of a step (counted from 0)."""
         chosen = sample_order(
             len(self._samples), self._settings.batch_size, step, self._settings.seed
-        )
-        seed = np.random.SeedSequence((self._settings.seed, step)).generate_state(1)[0]
+        )[self._rank :: self._size]
+        entropy = (self._settings.seed, step) + (self._rank,) * (self._rank > 0)
+        seed = np.random.SeedSequence(entropy).generate_state(1)[0]
         np.random.seed(seed)
         random.seed(int(seed))
         samples = [self._sample_steps(self._load(index)) for index in chosen]
@@ -85,9 +98,24 @@ class Batches:
 
     def _load(self, index: int) -> dict[str, Any]:
         sample = copy.deepcopy(self._samples[index])
-        image = read_image(sample.pop("image_file"))
+        image = read_picture(sample.pop("image_file"))
         height, width = image.shape[:2]
         return {**sample, "image": image, "h": float(height), "w": float(width)}
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read an image of the data: RGB uint8 (H, W, 3).
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return read_image(path)
+    except InputError as error:
+        raise DataError(
+            f"An image of the data cannot be read. {error} Put a whole copy in its place; kptk "
+            "check finds all such images."
+        ) from error
 
 
 def sample_order(n_samples: int, batch_size: int, step: int, seed: int) -> list[int]:

@@ -84,7 +84,13 @@ class Events:
             for step, row in self._rows.items()
             if row.get("AP") is not None
         ]
-        return max(found, default=(math.nan, None), key=lambda item: item[0])
+        return max(found, default=(math.nan, None))  # of equal ones the last, as it is kept
+
+    @property
+    def start_ap(self) -> float:
+        """The AP before the first step; NaN if it was not measured."""
+        value = self._rows.get(0, {}).get("AP")
+        return math.nan if value is None else float(value)
 
     def table(self) -> pd.DataFrame:
         """One row a step; see ``Run.history``."""

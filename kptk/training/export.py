@@ -1,7 +1,7 @@
 """From weights to a model directory that PaddleX and kptk can run.
 
 A directory holds ``inference.json``, ``inference.pdiparams`` and ``inference.yml`` as PaddleX names
-and fills them, and ``inference.onnx``.
+and fills them, ``inference.onnx``, and ``README.md``, the model card.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def export_weights(
     *,
     input_size: tuple[int, int] | None = None,
     onnx: bool = True,
+    check: bool = False,
 ) -> Path:
     """Make a model directory from a weight file.
 
@@ -37,12 +38,14 @@ def export_weights(
         out_dir: the directory to make; replaced whole if it exists.
         input_size: (height, width); None takes the published size.
         onnx: also convert to ``inference.onnx``.
+        check: load it again with every engine that is installed, and compare their answers.
 
     Returns:
         The directory.
 
     Raises:
-        ModelError: the weights do not fit the architecture, or the export failed.
+        ModelError: the weights do not fit the architecture, the export failed, or the engines do
+            not agree; what was at ``out_dir`` stays then.
     """
     network.read_config(model)  # an unknown name fails here, before a process is started
     out_dir = Path(out_dir)
@@ -64,10 +67,24 @@ def export_weights(
             from kptk.onnx_export import onnx_file
 
             onnx_file(ModelDir.open(target))
+        if check:
+            _check(target)
         if out_dir.exists():
             shutil.rmtree(out_dir)
         os.replace(target, out_dir)
     return out_dir
+
+
+def _check(folder: Path) -> None:
+    from kptk.errors import ModelError
+    from kptk.trial import check_model, picture
+
+    wrong = [check for check in check_model(folder, picture()) if not check.ok]
+    if wrong:
+        raise ModelError(
+            "The exported model did not pass its check and was not kept. "
+            + "; ".join(f"{check.name}: {check.detail}" for check in wrong)
+        )
 
 
 def save_inference_model(
@@ -170,11 +187,15 @@ def inference_yml(model: str, input_size: tuple[int, int]) -> str:
 
 
 def _main(params: str, model: str, target: str, height: str, width: str) -> None:
+    from kptk.training.card import model_card
+
     folder = Path(target)
     folder.mkdir(parents=True)
     state = weights.read_weights(params)
     net = network.build(model, state, params)
     save_inference_model(net, model, folder, (int(height), int(width)))
+    card = model_card(Path(params), model, (int(height), int(width)))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

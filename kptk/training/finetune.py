@@ -37,8 +37,11 @@ def finetune(
     epochs: float | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    warmup_steps: int | None = None,
+    freeze_backbone: bool = False,
     freeze_norm: bool | None = None,
-    augment: float = 1.0,
+    augment: str | float = "default",
+    patience: int | None = None,
     input_size: tuple[int, int] | None = None,
     eval_every: int | None = None,
     eval_images: int | None = None,
@@ -66,10 +69,16 @@ def finetune(
         batch_size: images (detector, 8) or people (pose model, 32) a step.
         learning_rate: after the warm-up; None: 2e-4 (detector) or 5e-4 (pose model), times
             ``batch_size`` over its default. It falls to 1 % along a cosine over the run.
+        warmup_steps: steps in which the rate rises from 1 % to that; None: 5 % of the run.
+        freeze_backbone: train what follows the backbone only: the neck and head of a detector,
+            the last layer of a pose model. For very few images, or a start that fits well.
         freeze_norm: keep batch-norm statistics; None: for batches below 16.
-        augment: strength of the augmentation, 0 (hardly any) to 1 (as published).
+        augment: strength of the augmentation: ``"none"``, ``"light"`` (half), ``"default"``,
+            ``"strong"`` (half as much again), or a factor from 0 to 2.
+        patience: end early after so many evaluations in a row without a better AP; None: train
+            all steps (the rate falls to the end, and AP may rise late).
         input_size: (height, width) in pixels, multiples of 32; None: the start's.
-        eval_every: steps between evaluations; None: ten in a run.
+        eval_every: steps between evaluations; None: ten in a run. The start is evaluated too.
         eval_images: evaluate on the first so many images; None: on all.
         seed: of data order and augmentation.
         device: ``"cpu"``, ``"gpu:0"``, ...
@@ -88,8 +97,9 @@ def finetune(
     _need_training()
     start = find_start(_path_of(model), None if weights is None else _path_of(weights))
     wishes = Wishes(
-        steps, epochs, batch_size, learning_rate, freeze_norm, augment, eval_every, eval_images,
-        input_size or start.input_size, seed, _device(device),
+        steps, epochs, batch_size, learning_rate, warmup_steps, freeze_norm, freeze_backbone,
+        augment, patience, eval_every, eval_images, input_size or start.input_size, seed,
+        _device(device),
     )  # fmt: skip
     train_data = find_split(train, "train")
     val_data = find_split(_both(train) if val is None else val, "val")

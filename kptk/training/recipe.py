@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kptk.errors import ConfigError, InputError
+from kptk.errors import ConfigError, InputError, nearest
 from kptk.training.network import kind_of
 from kptk.training.settings import DataSettings, TrainSettings
 
@@ -19,6 +19,7 @@ _FILES = {"detection": "PP-YOLOE_human.yml", "keypoint": "PP-TinyPose.yml"}
 _SMALL_BATCH = 16  # below it, the statistics of a batch are worse than those that are stored
 _CHECKPOINTS = 20  # in a run, at least
 _EVALUATIONS = 10  # in a run
+AUGMENT = {"none": 0.0, "light": 0.5, "default": 1.0, "strong": 1.5}
 # what `augment` scales: a probability or a range, by the name of its parameter
 _STRENGTHS = {
     "RandomFlipHalfBodyTransform": {"scale": 0.35, "rot": 40, "prob_half_body": 0.3},
@@ -26,6 +27,8 @@ _STRENGTHS = {
     "RandomExpand": {"prob": 0.5},
     "RandomFlip": {"prob": 0.5},
 }
+_PROBABILITIES = ("prob", "prob_half_body", "prob_cutout")  # these end at 1
+_FLIPS = ("RandomFlip",)  # half of the pictures is all there is
 _DISTORT = ("hue", "saturation", "contrast", "brightness")
 _DISTORT_DEFAULTS = {
     "hue": [-18, 18, 0.5],
@@ -44,8 +47,11 @@ class Wishes:
         epochs: passes over the data, instead of ``steps``.
         batch_size: images (detector) or people (pose model) a step.
         learning_rate: after the warm-up.
+        warmup_steps: steps in which the rate rises to that.
         freeze_norm: keep batch-norm statistics.
-        augment: strength of the augmentation, 0 to 1 (as published).
+        freeze_backbone: train what follows the backbone only.
+        augment: strength of the augmentation: one of ``AUGMENT``, or a factor from 0 to 2.
+        patience: end after so many evaluations in a row without a better AP.
         eval_every: steps between evaluations.
         eval_images: evaluate on the first so many images.
         input_size: (height, width).
@@ -57,8 +63,11 @@ class Wishes:
     epochs: float | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    warmup_steps: int | None = None
     freeze_norm: bool | None = None
-    augment: float = 1.0
+    freeze_backbone: bool = False
+    augment: str | float = "default"
+    patience: int | None = None
     eval_every: int | None = None
     eval_images: int | None = None
     input_size: tuple[int, int] | None = None
@@ -97,6 +106,7 @@ def complete(
     steps = _steps(wishes, defaults, n_samples, batch)
     rate = wishes.learning_rate
     size = wishes.input_size or TrainSettings.model_fields["input_size"].default
+    warmup = round(defaults["warmup"] * steps)
     freeze = batch < _SMALL_BATCH if wishes.freeze_norm is None else wishes.freeze_norm
     eval_every = _positive("eval_every", wishes.eval_every) or math.ceil(steps / _EVALUATIONS)
     asked: dict[str, Any] = {
@@ -109,16 +119,18 @@ def complete(
         "batch_size": batch,
         "optimizer": defaults["optimizer"],
         "learning_rate": _linear(defaults, batch) if rate is None else rate,
-        "warmup_steps": round(defaults["warmup"] * steps),
+        "warmup_steps": warmup if wishes.warmup_steps is None else wishes.warmup_steps,
         "weight_decay": defaults["weight_decay"],
         "ema_decay": round(min(0.9998, max(0.5, 1 - 10 / steps)), 4),
         "freeze_norm": freeze,
+        "freeze_backbone": wishes.freeze_backbone,
+        "patience": _positive("patience", wishes.patience),
         "eval_every": eval_every,
         "eval_images": wishes.eval_images,
         "checkpoint_every": max(1, min(eval_every, steps // _CHECKPOINTS)),
         "seed": wishes.seed,
         "device": wishes.device,
-        **transforms(recipe, model, size, wishes.augment),
+        **transforms(recipe, model, size, strength(wishes.augment)),
     }
     return _validated(asked)
 
@@ -130,6 +142,23 @@ def read_recipe(model: str) -> dict[str, Any]:
     file = resources.files("kptk") / "configs" / "train" / _FILES[kind_of(model)]
     recipe: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     return recipe
+
+
+def strength(augment: str | float) -> float:
+    """The factor that a strength of augmentation stands for.
+
+    Raises:
+        InputError: it is neither one of ``AUGMENT`` nor a number from 0 to 2.
+    """
+    if isinstance(augment, str) and augment in AUGMENT:
+        return AUGMENT[augment]
+    if isinstance(augment, bool | str) or not 0 <= augment <= 2:
+        hint = nearest(augment, AUGMENT) if isinstance(augment, str) else ""
+        raise InputError(
+            f"augment must be {', '.join(map(repr, AUGMENT))} or a number from 0 to 2. "
+            f"Got {augment!r}.{hint}"
+        )
+    return float(augment)
 
 
 def _linear(defaults: Mapping[str, Any], batch: int) -> float:
@@ -176,20 +205,19 @@ def transforms(
         recipe: of ``read_recipe``.
         model: the architecture.
         size: (height, width) of the input; None takes the published size.
-        augment: factor of probabilities and ranges, 0 to 1.
+        augment: factor of probabilities and ranges, from 0; 1 is as the recipe says.
 
     Returns:
         ``sample_transforms`` and ``batch_transforms`` in PaddleDetection's format.
     """
     from kptk.training.network import input_size_of
 
-    if isinstance(augment, bool) or not 0 <= augment <= 1:
-        raise InputError(f"augment must be a number from 0 to 1. Got {augment!r}.")
     height, width = size or input_size_of(model)
     if height % 32 or width % 32 or min(height, width) < 32:
         raise InputError(f"input_size must be multiples of 32. Got ({height}, {width}).")
+    mirror = {} if augment > 0 else {"flip": False}
     filled: dict[str, dict[str, Any]] = {
-        "RandomFlipHalfBodyTransform": {"trainsize": [width, height]},
+        "RandomFlipHalfBodyTransform": {"trainsize": [width, height], **mirror},
         "TopDownAffine": {"trainsize": [width, height]},
         "AugmentationbyInformantionDropping": {"trainsize": [width, height]},
         "ToHeatmapsTopDown_DARK": {
@@ -210,8 +238,8 @@ def transforms(
 
 
 def _sizes(height: int, width: int, augment: float) -> list[int] | list[list[int]]:
-    """Sizes of training, in steps of 32 from half to 1.2 times the input size."""
-    low, high = 1 - 0.5 * augment, 1 + 0.2 * augment
+    """Sizes of training, in steps of 32 from half to 1.2 times the input size, not beyond."""
+    low, high = 1 - 0.5 * min(1, augment), 1 + 0.2 * min(1, augment)
     if height == width:
         return list(range(_by_32(height * low), _by_32(height * high) + 1, 32))
     factors = [low + (high - low) * i / 8 for i in range(9)]
@@ -227,12 +255,12 @@ def _weakened(name: str, values: Mapping[str, Any], augment: float) -> dict[str,
     """A transform with its probabilities and ranges scaled."""
     if augment == 1:
         return dict(values)
-    scaled = {
-        key: augment * values.get(key, default) for key, default in _STRENGTHS.get(name, {}).items()
-    }
+    scaled: dict[str, Any] = {}
+    for key, default in _STRENGTHS.get(name, {}).items():
+        value = (min(1, augment) if name in _FLIPS else augment) * values.get(key, default)
+        scaled[key] = min(1.0, value) if key in _PROBABILITIES else value
     if name == "RandomDistort":
-        scaled = {}
         for key in _DISTORT:
             low, high, prob = values.get(key, _DISTORT_DEFAULTS[key])
-            scaled[key] = [low, high, augment * prob]
+            scaled[key] = [low, high, min(1.0, augment * prob)]
     return {**values, **scaled}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Status = Literal["running", "finished", "stopped", "failed", "interrupted"]
 
 _POLL = 0.3  # seconds between looks at the events
+_NO_ROOM = 100_000  # bytes
 _ENDINGS: dict[str, Status] = {"end": "finished", "stopped": "stopped", "error": "failed"}
 
 
@@ -52,7 +54,8 @@ class Run:
     def status(self) -> Status:
         """What the run is doing.
 
-        ``"running"``; ``"finished"``: the model is there; ``"stopped"``: it was told to;
+        ``"running"``; ``"finished"``: the model is there (``stopped_early`` says whether before
+        the last step); ``"stopped"``: it was told to;
         ``"failed"``: ``error`` says why; ``"interrupted"``: the worker vanished (was killed).
         """
         if self._process is not None:
@@ -65,6 +68,12 @@ class Run:
         return "failed" if "Traceback" in self._log() else "interrupted"
 
     @property
+    def stopped_early(self) -> str | None:
+        """Why the run ended before its last step, by ``patience``; None if it did not."""
+        turn = self._events.update().turn
+        return str(turn["reason"]) if turn.get("event") == "end" and "reason" in turn else None
+
+    @property
     def step(self) -> int:
         """Steps trained so far."""
         return self._events.update().step
@@ -74,8 +83,9 @@ class Run:
         """What was measured, one row a step.
 
         Columns: ``loss``, ``lr``, ``seconds`` (of the step), ``AP`` and COCO's other statistics
-        (0 to 1; NaN where the step was not evaluated). The index is the step, from 1. Steps that
-        were trained again after a resume appear once, as they were the last time.
+        (0 to 1; NaN where the step was not evaluated). The index is the step, from 1; row 0 is the
+        AP of the start. Steps that were trained again after a resume appear once, as they were
+        the last time.
         """
         return self._events.update().table()
 
@@ -83,6 +93,14 @@ class Run:
     def best_ap(self) -> float:
         """The best AP on the validation data so far, 0 to 1; NaN before the first evaluation."""
         return self._events.update().best[0]
+
+    @property
+    def start_ap(self) -> float:
+        """The AP of the start, before the first step, 0 to 1; NaN if it was not measured.
+
+        A run from random weights does not measure it.
+        """
+        return self._events.update().start_ap
 
     @property
     def model_dir(self) -> Path:
@@ -166,8 +184,9 @@ class Run:
             TrainingError: it is running or finished.
         """
         if self.status == "finished":
+            early = f" early, at step {self.step}: {self.stopped_early}" * bool(self.stopped_early)
             raise TrainingError(
-                f"The run {self.path} is finished. Train on from its best weights with "
+                f"The run {self.path} is finished{early}. Train on from its best weights with "
                 f"kptk.finetune({str(self.path)!r}, ...)."
             )
         self._process = start_worker(self.path)
@@ -185,7 +204,8 @@ class Run:
         if not best.is_file():
             raise TrainingError(f"The run {self.path} has no weights yet: it was not evaluated.")
         model = self.settings.model
-        return export_weights(best, model, self.path / "model", input_size=self.settings.size)
+        target = self.path / "model"
+        return export_weights(best, model, target, input_size=self.settings.size, check=True)
 
     def _follow(self, progress: bool) -> None:
         from tqdm.auto import tqdm
@@ -210,6 +230,8 @@ class Run:
 
     def _manner(self) -> str:
         code = self._process.returncode if self._process else None
+        if shutil.disk_usage(self.path).free < _NO_ROOM:
+            return "the disk is full (free some space)"
         if code == -9:
             return (
                 "it was killed, as systems do that run out of memory (a smaller batch_size helps)"
@@ -222,8 +244,9 @@ class Run:
         status = self.status
         ap, at = self._events.best
         loss = self._events.latest.get("loss")
+        early = f" early ({self.stopped_early})" if self.stopped_early else ""
         rows = {
-            "status": status,
+            "status": status + early,
             "model": self.settings.model,
             "step": f"{self._events.step} of {self.settings.steps}",
             "loss": "" if loss is None else f"{loss:.4g}",
@@ -256,6 +279,8 @@ class Run:
             "steps": self.settings.steps,
             "best_AP": None if math.isnan(ap) else ap,
             "best_step": at,
+            "start_AP": None if math.isnan(self.start_ap) else self.start_ap,
+            "stopped_early": self.stopped_early,
             "model_dir": str(self.model_dir) if status == "finished" else None,
             "error": self.error,
         }

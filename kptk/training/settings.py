@@ -40,6 +40,8 @@ class TrainSettings(BaseModel):
         clip_norm: gradients are scaled down to this global norm; None leaves them.
         ema_decay: decay of the averaged weights, which are what is evaluated and exported.
         freeze_norm: keep batch-norm statistics, for few images.
+        freeze_backbone: train what follows the backbone only; its statistics are kept too.
+        patience: end after so many evaluations in a row without a better AP; None never does.
         eval_every: steps between evaluations.
         eval_images: evaluate on the first so many images; None takes all.
         checkpoint_every: steps between checkpoints.
@@ -65,6 +67,8 @@ class TrainSettings(BaseModel):
     clip_norm: float | None = Field(10.0, gt=0)
     ema_decay: float = Field(0.9998, gt=0, lt=1)
     freeze_norm: bool = False
+    freeze_backbone: bool = False
+    patience: int | None = Field(None, gt=0)
     eval_every: int = Field(500, gt=0)
     eval_images: int | None = Field(None, gt=0)
     checkpoint_every: int = Field(200, gt=0)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.coco.layout import read_document
+from kptk.coco import load_coco
 from kptk.detector import Detector
-from kptk.evaluation import coco_stats
+from kptk.evaluation.collecting import collect
+from kptk.evaluation.measure import evaluate_predictions, first_images
+from kptk.evaluation.scoring import MIN_SCORE, Scoring
+from kptk.evaluation.truth import truth_of_data
 from kptk.modeldir import ModelDir
 from kptk.pose import PoseModel
-from kptk.sources import read_image
+from kptk.runner import Pipeline
 from kptk.training.network import kind_of
 from kptk.training.settings import TrainSettings
 
-_CHUNK = 16  # images in memory at a time
+_PEOPLE = 32  # a call of the pose model
 
 
 class NetworkEngine:
@@ -45,84 +48,26 @@ class NetworkEngine:
 
 
 def validate(network: Any, settings: TrainSettings) -> dict[str, float]:
-    """Measure a network on the validation set: boxes, or keypoints on ground-truth boxes.
-
-    The score of a pose is the mean of its keypoint scores.
+    """Measure a network on the validation set, as ``kptk.evaluate`` does.
 
     Args:
         network: in evaluation mode (the caller sees to that).
         settings: of the run.
 
     Returns:
-        COCO's statistics, see ``kptk.evaluation.coco_stats``.
+        COCO's statistics of the boxes, or of the keypoints on ground-truth boxes.
     """
-    content = read_document(settings.val.annotations)
-    images = sorted(content["images"], key=lambda image: int(image["id"]))[: settings.eval_images]
-    chosen = {image["id"] for image in images}
-    truth = {
-        **content,
-        "images": images,
-        "annotations": [item for item in content["annotations"] if item["image_id"] in chosen],
-    }
+    data = load_coco(settings.val.annotations, images=settings.val.images, check=False)
+    data = first_images(data, settings.eval_images)
     kind = kind_of(settings.model)
-    engine = NetworkEngine(network, kind)
-    model = _model_dir(settings, kind)
-    results: list[dict[str, Any]] = []
-    for chunk in _chunks(images):
-        pixels = [read_image(settings.val.images / image["file_name"]) for image in chunk]
-        ids = [int(image["id"]) for image in chunk]
-        if kind == "detection":
-            results += _boxes(Detector(model, engine), pixels, ids)
-        else:
-            results += _poses(PoseModel(model, engine), pixels, ids, truth["annotations"])
-    return coco_stats(truth, results, "bbox" if kind == "detection" else "keypoints")
-
-
-def _chunks(images: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(images), _CHUNK):
-        yield images[start : start + _CHUNK]
-
-
-def _boxes(
-    detector: Detector, pixels: list[NDArray[np.uint8]], ids: list[int]
-) -> list[dict[str, Any]]:
-    found = detector.predict(pixels, threshold=0.0, batch_size=8)
-    return [
-        {"image_id": image_id, "category_id": 1, "bbox": _xywh(box), "score": float(score)}
-        for image_id, (boxes, scores) in zip(ids, found, strict=True)
-        for box, score in zip(boxes, scores, strict=True)
-    ]
-
-
-def _poses(
-    pose: PoseModel,
-    pixels: list[NDArray[np.uint8]],
-    ids: list[int],
-    annotations: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    people: dict[int, list[list[float]]] = {image_id: [] for image_id in ids}
-    for item in annotations:
-        if item["image_id"] in people and not item.get("iscrowd", 0):
-            x, y, width, height = item["bbox"]
-            if width > 0 and height > 0:
-                people[item["image_id"]].append([x, y, x + width, y + height])
-    boxes = [np.array(people[image_id], np.float32).reshape(-1, 4) for image_id in ids]
-    found = pose.predict(pixels, boxes, batch_size=32)
-    return [
-        {
-            "image_id": image_id,
-            "category_id": 1,
-            "keypoints": [float(value) for value in points.reshape(-1)],
-            "score": float(points[:, 2].mean()),
-        }
-        for image_id, group in zip(ids, found, strict=True)
-        for points in group
-    ]
-
-
-def _xywh(box: NDArray[np.float32]) -> list[float]:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    return [x1, y1, x2 - x1, y2 - y1]
+    model, engine = _model_dir(settings, kind), NetworkEngine(network, kind)
+    if kind == "detection":
+        pipe = Pipeline(Detector(model, engine), None)
+    else:
+        pipe = Pipeline(None, PoseModel(model, engine), kpt_batch_size=_PEOPLE)
+    found = collect(pipe, data, MIN_SCORE, progress=False, ppdet_boxes=False)
+    measured = evaluate_predictions(found, truth_of_data(data), Scoring())
+    return dict(measured.sections["detector" if kind == "detection" else "pose"])
 
 
 def _model_dir(settings: TrainSettings, kind: str) -> ModelDir:

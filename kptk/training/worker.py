@@ -8,45 +8,29 @@ the checkpoint; the batches that follow are the ones that would have followed.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.errors import KptkError, TrainingError
 from kptk.training import network, weights
 from kptk.training.data import Batches
+from kptk.training.events import add_event
+from kptk.training.failures import check_loss, check_weights, explain
+from kptk.training.freeze import freeze
+from kptk.training.optimizer import learning_rate, make_optimizer
 from kptk.training.settings import TrainSettings, read_settings
+from kptk.training.team import Team
 from kptk.training.validate import validate
 
-
-class EventLog:
-    """Appends events to ``events.jsonl``, each written out at once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "events.jsonl"
-
-    def write(self, event: str, **fields: Any) -> None:
-        """Add one event with the time of day (seconds since 1970)."""
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-
-
-def learning_rate(settings: TrainSettings, step: int) -> float:
-    """The rate of a step: linear warm-up from 1 %, then a cosine down to 1 %."""
-    peak, warmup = settings.learning_rate, min(settings.warmup_steps, settings.steps // 2)
-    if step < warmup:
-        return peak * (0.01 + 0.99 * (step + 1) / warmup)
-    progress = (step - warmup) / max(1, settings.steps - warmup)
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+_GO_ON, _STOP, _PATIENCE_IS_OVER = range(3)
 
 
 class Trainer:
@@ -55,19 +39,20 @@ class Trainer:
     Args:
         settings: of the run.
         folder: the run directory.
+        team: the processes that train together.
     """
 
-    def __init__(self, settings: TrainSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainSettings, folder: Path, team: Team) -> None:
         import paddle
         from ppdet.optimizer import ModelEMA
 
         self.settings = settings
         self.folder = folder
-        self.log = EventLog(folder)
+        self.team = team
         self.step = 0
         self.best = float("-inf")
+        self.stale = 0  # evaluations in a row without a better AP
         self.stopping = False
-        paddle.set_device(settings.device)
         paddle.seed(settings.seed)
         self.net = network.build(settings.model)
         if settings.weights is not None:
@@ -77,34 +62,45 @@ class Trainer:
             from kptk.training.depthwise import speed_up
 
             speed_up(self.net)
-        self.optimizer = _optimizer(settings, self.net)
+        self.frozen = freeze(self.net, backbone=settings.freeze_backbone, norm=settings.freeze_norm)
+        self.optimizer = make_optimizer(settings, self.net)
         self.ema = ModelEMA(self.net, decay=settings.ema_decay)
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Add an event to the run's log."""
+        if self.team.leads:
+            add_event(self.folder, event, **fields)
 
     def run(self) -> None:
         """Train from the current step to the last one, or until told to stop."""
-        batches = Batches(self.settings)
-        self.log.write("start", step=self.step, steps=self.settings.steps, samples=len(batches))
-        self._train_mode()
-        for batch in batches.run(self.step, self.settings.steps):
+        settings = self.settings
+        batches = Batches(settings, self.team.rank, self.team.size)
+        self.log("start", step=self.step, steps=settings.steps, samples=len(batches))
+        if self.step == 0 and settings.weights is not None:
+            self._evaluate()
+        self.frozen.train(self.net)
+        verdict = self.team.agree(self._verdict())
+        steps = batches.run(self.step, settings.steps) if verdict == _GO_ON else ()
+        for batch in steps:
             self._train_step(batch)
-            last = self.step == self.settings.steps
-            if self.step % self.settings.eval_every == 0 or last:
+            last = self.step == settings.steps
+            if self.step % settings.eval_every == 0 or last:
                 self._evaluate()
-            if self.step % self.settings.checkpoint_every == 0 or last or self.stopping:
+            verdict = self.team.agree(self._verdict())
+            if self.step % settings.checkpoint_every == 0 or last or verdict != _GO_ON:
                 self.save()
-            if self.stopping and not last:
-                self.log.write("stopped", step=self.step)
-                return
-        self._finish()
+            if verdict != _GO_ON and not last:
+                break
+        if verdict == _STOP and self.step < settings.steps:
+            self.log("stopped", step=self.step)
+        elif self.team.leads:
+            self._finish()
 
-    def _train_mode(self) -> None:
-        import paddle
-
-        self.net.train()
-        if self.settings.freeze_norm:
-            for layer in self.net.sublayers():
-                if isinstance(layer, paddle.nn.BatchNorm2D):
-                    layer.eval()
+    def _verdict(self) -> int:
+        """Whether to go on, as this process sees it."""
+        if self.settings.patience is not None and self.stale >= self.settings.patience:
+            return _PATIENCE_IS_OVER
+        return _STOP if self.stopping else _GO_ON
 
     def _train_step(self, batch: dict[str, NDArray[Any]]) -> None:
         import paddle
@@ -114,47 +110,60 @@ class Trainer:
         self.optimizer.set_lr(rate)
         inputs = {name: paddle.to_tensor(value) for name, value in batch.items()}
         losses = self.net({**inputs, "epoch_id": 0})
-        loss = float(losses["loss"])
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss} at step {self.step + 1}. The last checkpoint is kept. "
-                "Start again from it with a lower learning_rate (a third), or look for wrong "
-                "boxes or keypoints in the data."
-            )
+        loss = self.team.mean(float(losses["loss"]))
+        check_loss(loss, self.step + 1, rate)
         losses["loss"].backward()
+        self.team.average_gradients(self.optimizer._parameter_list)
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.ema.update()
         self.step += 1
-        seconds = time.perf_counter() - began
-        self.log.write(
-            "step", step=self.step, loss=round(loss, 6), lr=rate, seconds=round(seconds, 3)
-        )
+        seconds = round(time.perf_counter() - began, 3)
+        self.log("step", step=self.step, loss=round(loss, 6), lr=rate, seconds=seconds)
 
     def _evaluate(self) -> None:
+        """Measure the averaged weights (before the first step: the start) and keep the best."""
+        if not self.team.leads:
+            return
         training = weights_of(self.net)
-        averaged = {name: value.numpy() for name, value in self.ema.apply().items()}
-        network.load(self.net, averaged, "averaged weights")
+        shown = self._averaged(training)
+        check_weights(shown, self.step, self.settings.learning_rate)
+        network.load(self.net, shown, "averaged weights")
         self.net.eval()
         stats = validate(self.net, self.settings)
-        self.log.write("eval", step=self.step, **{k: _number(v) for k, v in stats.items()})
-        if stats["AP"] >= self.best:
-            self.best = stats["AP"]
-            weights.write_npz(self.folder / "best.npz", averaged)
         network.load(self.net, training, "training weights")
-        self._train_mode()
+        self.frozen.train(self.net)
+        self.log("eval", step=self.step, **{k: _number(v) for k, v in stats.items()})
+        ap = stats["AP"] if math.isfinite(stats["AP"]) else float("-inf")
+        self.stale = 0 if ap > self.best else self.stale + 1
+        if ap >= self.best:
+            self.best = ap
+            weights.write_npz(self.folder / "best.npz", shown)
+
+    def _averaged(self, training: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The averaged weights; an average of equal numbers is rounded, so not of frozen ones."""
+        if self.step == 0:
+            return training
+        averaged = {name: value.numpy() for name, value in self.ema.apply().items()}
+        return averaged | {name: training[name] for name in self.frozen.names}
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        arrays: dict[str, NDArray[Any]] = {"step": np.array(self.step), "best": np.array(self.best)}
-        arrays["ema_step"] = np.array(self.ema.step)
-        arrays |= {f"net/{name}": value for name, value in weights_of(self.net).items()}
+        """Write the checkpoint, unless the weights are no longer numbers."""
+        if not self.team.leads:
+            return
+        net = weights_of(self.net)
+        check_weights(net, self.step, self.settings.learning_rate)
+        numbers = {
+            "step": self.step, "best": self.best, "stale": self.stale, "ema_step": self.ema.step,
+        }  # fmt: skip
+        arrays: dict[str, NDArray[Any]] = {k: np.array(v) for k, v in numbers.items()}
+        arrays |= {f"net/{name}": value for name, value in net.items()}
         arrays |= {f"ema/{name}": value.numpy() for name, value in self.ema.state_dict.items()}
         for name, value in self.optimizer.state_dict().items():
             if hasattr(value, "numpy"):
                 arrays[f"optimizer/{name}"] = value.numpy()
         weights.write_npz(self.folder / "checkpoint.npz", arrays)
-        self.log.write("checkpoint", step=self.step)
+        self.log("checkpoint", step=self.step)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
@@ -170,17 +179,18 @@ class Trainer:
         decay = min(self.ema.decay, self.ema.step / (9 + self.ema.step))
         self.ema._decay = decay  # resume() forgets it, and apply() needs it before the next update
         self.step, self.best = int(arrays["step"]), float(arrays["best"])
+        self.stale = int(arrays.get("stale", 0))  # checkpoints of version 0.1.0 are without
 
     def _finish(self) -> None:
         from kptk.training.export import export_weights
 
-        export_weights(
-            self.folder / "best.npz",
-            self.settings.model,
-            self.folder / "model",
-            input_size=self.settings.size,
-        )
-        self.log.write("end", step=self.step, AP=_number(self.best))
+        settings = self.settings
+        target = self.folder / "model"
+        best = self.folder / "best.npz"
+        export_weights(best, settings.model, target, input_size=settings.size, check=True)
+        early = self.step < settings.steps
+        reason = {"reason": f"no better AP in {self.stale} evaluations"} if early else {}
+        self.log("end", step=self.step, AP=_number(self.best), **reason)
 
 
 def weights_of(net: Any) -> dict[str, NDArray[np.float32]]:
@@ -196,48 +206,32 @@ def _number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _optimizer(settings: TrainSettings, net: Any) -> Any:
-    import paddle
-
-    clip = paddle.nn.ClipGradByGlobalNorm(settings.clip_norm) if settings.clip_norm else None
-    parameters = [parameter for parameter in net.parameters() if not parameter.stop_gradient]
-    if settings.optimizer == "momentum":
-        return paddle.optimizer.Momentum(
-            settings.learning_rate,
-            0.9,
-            parameters,
-            weight_decay=paddle.regularizer.L2Decay(settings.weight_decay),
-            grad_clip=clip,
-        )
-    return paddle.optimizer.AdamW(
-        settings.learning_rate,
-        parameters=parameters,
-        weight_decay=settings.weight_decay,
-        grad_clip=clip,
-    )
-
-
 def main(folder: Path) -> int:
     """Run the worker; returns the exit code."""
-    log = EventLog(folder)
+    trainer: Trainer | None = None
     try:
-        trainer = Trainer(read_settings(folder / "settings.yml"), folder)
+        settings = read_settings(folder / "settings.yml")
+        trainer = Trainer(settings, folder, Team.join(settings.device))
         checkpoint = folder / "checkpoint.npz"
         if checkpoint.is_file():
             trainer.load(checkpoint)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: setattr(trainer, "stopping", True))
+        _listen(trainer)
         trainer.run()
-    except KptkError as error:
-        log.write("error", message=str(error))
-        print(error, file=sys.stderr)
-        return 1
-    except (OSError, MemoryError) as error:
-        message = f"{type(error).__name__}: {error}. The last checkpoint is kept; start again."
-        log.write("error", message=message)
+    except Exception as error:
+        message = explain(error, folder, trainer.step if trainer else 0)
+        if message is None:
+            raise
+        with suppress(OSError):  # a full disk takes no event: Run.error looks at the disk itself
+            add_event(folder, "error", message=message)
         print(message, file=sys.stderr)
         return 1
     return 0
+
+
+def _listen(trainer: Trainer) -> None:
+    """Let signals end the training after the step, with a checkpoint."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(trainer, "stopping", True))
 
 
 if __name__ == "__main__":

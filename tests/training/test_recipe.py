@@ -53,7 +53,10 @@ def test_wishes_win() -> None:
         epochs=2,
         batch_size=16,
         learning_rate=0.5,
+        warmup_steps=2,
         freeze_norm=True,
+        freeze_backbone=True,
+        patience=4,
         eval_every=3,
         eval_images=5,
         seed=9,
@@ -61,6 +64,7 @@ def test_wishes_win() -> None:
     assert settings.steps == 13  # 2 * 100 / 16, rounded up
     assert (settings.learning_rate, settings.freeze_norm, settings.seed) == (0.5, True, 9)
     assert (settings.eval_every, settings.eval_images) == (3, 5)
+    assert (settings.warmup_steps, settings.freeze_backbone, settings.patience) == (2, True, 4)
     assert settle(POSE, 100, steps=1).steps == 1
 
 
@@ -90,6 +94,28 @@ def test_augment_scales_probabilities_and_ranges() -> None:
     assert none["batch_transforms"][0]["BatchRandomResize"]["target_size"] == [[320, 256]]
 
 
+def test_the_strengths_of_augmentation_by_name() -> None:
+    def changed(model: str, augment: str) -> dict[str, Any]:
+        made = settle(model, 100, augment=augment).sample_transforms
+        return {name: values for step in made for name, values in step.items()}
+
+    for augment, rot, cutout, contrast in [
+        ("none", 0, 0, 0),
+        ("light", 15, 0.25, 0.25),
+        ("default", 30, 0.5, 0.5),
+        ("strong", 45, 0.75, 0.75),
+    ]:
+        made = changed(POSE, augment)
+        assert made["RandomFlipHalfBodyTransform"]["rot"] == rot
+        assert made["AugmentationbyInformantionDropping"]["prob_cutout"] == cutout
+        assert made["RandomDistort"]["contrast"][2] == contrast
+        assert made["RandomFlipHalfBodyTransform"].get("flip", True) == (augment != "none")
+    strong = changed(DETECTOR, "strong")
+    assert (strong["RandomExpand"]["prob"], strong["RandomFlip"]["prob"]) == (0.75, 0.5)
+    sizes = settle(DETECTOR, 100, augment="strong").batch_transforms[0]["BatchRandomResize"]
+    assert sizes["target_size"] == list(range(320, 769, 32))  # as published, not beyond
+
+
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
@@ -101,7 +127,11 @@ def test_augment_scales_probabilities_and_ranges() -> None:
         ({"batch_size": True}, "batch_size must be"),
         ({"learning_rate": -1.0}, "learning_rate: .*greater than 0. Got -1.0"),
         ({"eval_images": 0}, "eval_images"),
-        ({"augment": 2}, "augment must be a number from 0 to 1"),
+        ({"augment": 3}, "augment must be 'none', .* or a number from 0 to 2. Got 3"),
+        ({"augment": "stong"}, "Did you mean 'strong'"),
+        ({"augment": True}, "augment must be"),
+        ({"patience": 0}, "patience must be a positive integer. Got 0"),
+        ({"warmup_steps": -1}, "warmup_steps"),
         ({"input_size": (100, 96)}, "multiples of 32"),
     ],
 )

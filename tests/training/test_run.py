@@ -48,7 +48,8 @@ def test_a_run_to_its_end(tmp_path: Path) -> None:
     assert run.resume(progress=False) is run
     assert run.status == "finished" and run.error is None
     assert run.model_dir == tmp_path / "night" / "model"
-    assert run.best_ap == 0.25
+    assert run.best_ap == 0.25 and np.isnan(run.start_ap)
+    assert run.stopped_early is None
     history = run.history
     assert list(history.index) == [1, 2, 3, 4] and history.index.name == "step"
     assert list(history.columns) == ["loss", "lr", "seconds", "AP", "AP50"]
@@ -118,6 +119,18 @@ def test_a_run_that_went_wrong_says_so_and_goes_on(
     (run.path / "behaviour").write_text("finish")
     assert run.resume(progress=False).status == "finished"
     assert list(run.history.index) == [1, 2, 3, 4]
+
+
+def test_a_run_that_ended_early_says_why(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "night", "early")).resume(progress=False)
+    assert run.status == "finished"
+    assert run.stopped_early == "no better AP in 1 evaluations"
+    assert (run.start_ap, run.best_ap) == (0.5, 0.5)
+    assert list(run.history.index) == [0, 1]
+    assert "finished early (no better AP in 1 evaluations), step 1 of 4" in repr(run)
+    assert run.to_json()["stopped_early"] and run.to_json()["start_AP"] == 0.5
+    with pytest.raises(TrainingError, match=r"early, at step 1: no better AP.*finetune\("):
+        run.resume()
 
 
 def test_a_worker_that_cannot_listen_yet_is_stopped_all_the_same(tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def test_wrong_recipes_say_what_is_wrong(tmp_path: Path, old: str, new: str, mes
         read_settings(tmp_path / "a.yml")
 
 
+def test_settings_of_version_0_1_0_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RECIPE)  # has none of what came later
+    settings = read_settings(tmp_path / "a.yml")
+    assert (settings.freeze_backbone, settings.patience) == (False, None)
+
+
 @pytest.mark.parametrize("name", ["demo-det", "demo-kpt"])
 def test_the_committed_recipes_are_valid(name: str) -> None:
     root = Path(__file__).parents[2]
