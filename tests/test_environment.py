@@ -44,8 +44,8 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-# Always there with a declared package: ipywidgets brings IPython.
-TRANSITIVE = {"IPython"}
+# Always there with a declared package: ipywidgets brings both.
+TRANSITIVE = {"IPython", "traitlets"}
 
 
 def project() -> dict[str, Any]:

@@ -1,0 +1,280 @@
+"""PoseBrowser without a page: filters, pages, state, what it refuses."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from browsing import N_IMAGES, SURE, UNSURE, WRIST, demo_data, evaluation_of
+from PIL import Image
+
+import kptk
+from kptk.errors import InputError
+from kptk.results import PoseResult
+from kptk.widgets.pages import BY_IMAGE, WORST_FIRST
+
+
+@pytest.fixture(scope="module")
+def data():
+    return demo_data()
+
+
+@pytest.fixture(scope="module")
+def evaluation(data):
+    return evaluation_of(data)
+
+
+@pytest.fixture(scope="module")
+def people(data):
+    return [a for i in data.image_ids for a in data.people(i)]
+
+
+@pytest.fixture(scope="module")
+def persons(data, people):
+    first = {data.people(i)[0]["id"] for i in data.image_ids}
+    return pd.DataFrame(
+        {
+            "image_id": [a["image_id"] for a in people],
+            "annotation_id": [a["id"] for a in people],
+            "label": ["ok" if a["id"] in first else "below-threshold" for a in people],
+        }
+    )
+
+
+@pytest.fixture
+def browser(evaluation, data, persons):
+    return kptk.PoseBrowser(evaluation, data, persons=persons)
+
+
+def ids(browser):
+    return [page.annotation_id for page in browser.pages]
+
+
+def test_a_page_for_each_image_at_the_pipelines_threshold(browser, data):
+    assert [page.image_id for page in browser.pages] == data.image_ids
+    assert browser.controls.box_threshold.value == 0.5
+    assert repr(browser) == f"<PoseBrowser: {N_IMAGES} images>"
+    assert browser.state.poses.scores[browser.state.shown].tolist() == [SURE]
+
+
+def test_a_slider_acts_on_what_was_predicted(browser, data):
+    before = browser.view.picture
+    browser.controls.box_threshold.value = UNSURE - 0.01
+    assert browser.view.picture != before
+    assert len(browser.state.shown) == len(data.people(data.image_ids[0]))
+
+
+def test_turning_pages_stops_at_the_ends(browser):
+    pictures = [browser.view.picture]
+    for _ in range(N_IMAGES + 2):
+        browser.go(1)
+        pictures.append(browser.view.picture)
+    assert browser.controls.position.value == N_IMAGES
+    assert len(set(pictures)) == N_IMAGES
+    assert browser.controls.next.disabled and not browser.controls.previous.disabled
+    browser.go(-100)
+    assert browser.controls.position.value == 1 and browser.controls.previous.disabled
+
+
+@pytest.mark.parametrize(
+    ("key", "control"),
+    [("poses", "poses"), ("truth", "truth"), ("crops", "crops"), ("rings", "rings")],
+)
+def test_a_key_switches_what_is_drawn(browser, key, control):
+    before, switch = browser.view.picture, getattr(browser.controls, control)
+    value = switch.value
+    browser._hear(None, {"key": key}, [])
+    assert switch.value is not value and browser.view.picture != before
+    browser._hear(None, {"key": key}, [])
+    assert browser.view.picture == before
+
+
+def test_keys_turn_pages(browser):
+    for key, place in (("next", 2), ("last", N_IMAGES), ("previous", N_IMAGES - 1), ("first", 1)):
+        browser._hear(None, {"key": key}, [])
+        assert browser.controls.position.value == place
+
+
+def test_a_label_makes_a_page_for_each_such_person(browser, persons):
+    browser.controls.label.value = "below-threshold"
+    wanted = persons[persons.label == "below-threshold"].annotation_id.tolist()
+    assert ids(browser) == wanted
+    state = browser.state
+    assert state.look.focus == wanted[0]
+    assert state.look.region != (0, 0, *browser.view.image_size)
+    assert "below-threshold" in browser.view.label
+    browser.controls.whole.value = True
+    assert browser.state.look.region is None
+
+
+def test_a_missed_joint_finds_the_people_whose_joint_was_moved(browser, data):
+    # browsing.py moves the left wrist of all but the first person of each image, by a third of
+    # their height: far more than the distance of similarity .5, .124 sqrt(2 ln 2 area)
+    browser.controls.missed.value = WRIST
+    moved = [
+        a["id"]
+        for i in data.image_ids
+        for a in data.people(i)[1:]
+        if a["keypoints"][3 * WRIST + 2] > 0
+    ]
+    assert moved and ids(browser) == moved
+    browser.controls.missed.value = 0
+    assert browser.pages == [] and browser.state is None
+    assert browser.caption.value == "No page passes these filters."
+
+
+def test_worst_first_puts_the_moved_wrists_first(browser, people):
+    browser.controls.order.value = WORST_FIRST
+    found = [browser._likeness.oks[i] for i in ids(browser)]
+    assert found == sorted(found) and len(found) == len(people)
+    assert found[0] < 1 and found[-1] == pytest.approx(1)
+    browser.controls.order.value = BY_IMAGE
+    assert len(browser.pages) == N_IMAGES
+
+
+def test_the_analysis_own_oks_decides_where_there_is_one(evaluation, data, persons):
+    graded = persons.assign(oks=np.linspace(1, 0, len(persons)))
+    browser = kptk.PoseBrowser(evaluation, data, persons=graded)
+    browser.controls.order.value = WORST_FIRST
+    assert ids(browser) == persons.annotation_id.tolist()[::-1]
+
+
+def test_scores_choose_images(browser, data):
+    browser.controls.scores.value = (0.2, 0.4)
+    wanted = [i for i in data.image_ids if len(data.people(i)) > 1]
+    assert [page.image_id for page in browser.pages] == wanted
+    browser.controls.scores.value = (0.95, 1.0)
+    assert browser.pages == []
+
+
+def test_subsets_of_images(evaluation, data):
+    browser = kptk.PoseBrowser(evaluation, data, subsets={"last": data.image_ids[-1:]})
+    browser.controls.images.value = "last"
+    assert [page.image_id for page in browser.pages] == data.image_ids[-1:]
+
+
+def test_exactly_these_people(browser, people):
+    chosen = [people[2]["id"], people[0]["id"]]
+    browser.show_people(chosen)
+    assert ids(browser) == chosen
+    browser.show_people(None)
+    assert len(browser.pages) == N_IMAGES
+
+
+def test_a_filter_keeps_the_page_where_it_can(browser):
+    browser.go(1)
+    page = browser.page
+    browser.controls.scores.value = (0.2, 0.4)
+    assert browser.page == page
+
+
+def test_zoom_asks_for_a_part_and_a_new_page_shows_all(browser):
+    before = browser.view.picture
+    browser.view.wanted = [10.0, 10.0, 100.0, 100.0]
+    assert browser.view.region == [10, 10, 100, 100] and browser.view.picture != before
+    jump = browser.view.jump
+    browser.go(1)
+    assert browser.view.region == [0, 0, *browser.view.image_size] and browser.view.jump == jump + 1
+
+
+def test_poses_on_annotated_boxes(browser, data):
+    browser._hear(None, {"key": "boxes"}, [])
+    state = browser.state
+    here = [a["id"] for a in data.people(data.image_ids[0])]
+    assert state.poses.ids[state.shown].tolist() == here
+
+
+def test_a_click_selects_a_person(browser):
+    browser.controls.box_threshold.value = 0.1
+    browser.controls.crops.value = True
+    all_crops = browser.view.picture
+    browser._hear(None, {"select": 0}, [])
+    assert browser.state.chosen.tolist() == [0] and browser.view.picture != all_crops
+    browser._hear(None, {"select": None}, [])
+    assert browser.view.picture == all_crops
+
+
+def test_heatmap_of_one_joint(evaluation, data):
+    pipe = kptk.create_pipeline("demo")
+    browser = kptk.PoseBrowser(evaluation, data, pipeline=pipe)
+    before = browser.view.picture
+    browser.controls.heat.value = WRIST
+    heat, box = browser.state.heat, browser.state.poses.boxes[0]
+    assert browser.view.picture != before and heat.name == "left_wrist"
+    # the pipeline, on the same box, places the joint where the heatmap's highest cell is
+    point = pipe.pose.predict([browser.state.scene.image], [box[None]])[0][0, WRIST]
+    y, x = np.unravel_index(heat.values.argmax(), heat.values.shape)
+    peak = np.array(heat.corner) + heat.cell * np.array([x, y])
+    assert np.abs(peak - point[:2]).max() < heat.cell
+    assert heat.values.max() == pytest.approx(point[2])
+
+
+def test_results_without_ground_truth():
+    boxes = np.array([[10, 10, 60, 90]], np.float32)
+    points = np.full((1, 17, 3), 40, np.float32)
+    result = PoseResult(
+        np.full((100, 120, 3), 90, np.uint8), "a", None, ".jpg", boxes,
+        np.array([0.4], np.float32), points,
+    )  # fmt: skip
+    broken = replace(result, image=None, error=InputError("damaged"))
+    browser = kptk.PoseBrowser([result, broken])
+    assert len(browser.state.shown) == 1 and browser.controls.truth.disabled
+    browser.go(1)
+    assert browser.caption.value == "<b>a</b>: damaged"
+
+
+def test_a_data_set_alone(data):
+    browser = kptk.PoseBrowser(data)
+    assert len(browser.state.scene.truth) == len(data.people(data.image_ids[0]))
+    assert len(browser.state.shown) == 0
+
+
+def test_a_picture_for_the_saved_notebook(browser, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **options: shown.append(bundle))
+    browser._ipython_display_()
+    widget, still = shown
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    picture = Image.open(io.BytesIO(still["image/png"]))
+    assert picture.format == "PNG" and max(picture.size) == 640
+    assert widget["text/plain"] == still["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
+
+
+def test_images_are_read_when_they_are_looked_at(evaluation, data, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        type(data), "read", lambda self, i: read.append(i) or np.zeros((9, 9, 3), np.uint8)
+    )
+    browser = kptk.PoseBrowser(evaluation, data)
+    assert read == data.image_ids[:1]
+    browser.controls.crops.value = True
+    browser.go(1)
+    browser.go(-1)
+    assert read == data.image_ids[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda ev, data: (ev,), "needs the data of an evaluation too"),
+        (lambda ev, data: (ev, data.subset([])), "must be the data that was evaluated"),
+        (lambda ev, data: ([],), "a list of PoseResults"),
+        (lambda ev, data: (3,), "Got int"),
+        (lambda ev, data: (replace(ev, predictions=None), data), "what the pipeline predicted"),
+    ],
+)
+def test_what_it_refuses(evaluation, data, arguments, message):
+    with pytest.raises(InputError, match=message):
+        kptk.PoseBrowser(*arguments(evaluation, data))
+
+
+@pytest.mark.parametrize(
+    ("persons", "message"),
+    [([1], "must be a DataFrame"), (pd.DataFrame({"label": []}), "image_id, annotation_id not")],
+)
+def test_persons_must_be_a_table_of_people(evaluation, data, persons, message):
+    with pytest.raises(InputError, match=message):
+        kptk.PoseBrowser(evaluation, data, persons=persons)

@@ -1,0 +1,180 @@
+"""The training monitor, on written logs and on a live worker that trains nothing."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from fakes import WORKER, make_run
+
+from kptk.errors import TrainingError
+from kptk.training import launch
+from kptk.training import run as run_module
+from kptk.training.run import load_run
+from kptk.widgets.monitor import TrainingMonitor
+from kptk.widgets.progress import Progress, duration, log_tail, look_at
+
+EVENTS = [
+    {"event": "start", "step": 0, "steps": 4, "samples": 8},
+    {"event": "step", "step": 1, "loss": 0.5, "lr": 0.1, "seconds": 30},
+    {"event": "eval", "step": 1, "AP": 0.25, "AP50": None},
+    {"event": "step", "step": 2, "loss": 0.25, "lr": 0.1, "seconds": 50},
+    {"event": "eval", "step": 2, "AP": 0.2},
+    {"event": "checkpoint", "step": 2},
+]
+
+
+def write_events(folder: Path, *more: dict[str, object]) -> None:
+    lines = [json.dumps({"time": 0, **event}) for event in (*EVENTS, *more)]
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run directory whose worker is the fake one."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "fake_worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    start = functools.partial(launch.start_worker, module="fake_worker")
+    monkeypatch.setattr(run_module, "start_worker", start)
+    return make_run(tmp_path / "night", "hang")
+
+
+def until(found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def watchers() -> int:
+    return sum(thread.name == "kptk-monitor" for thread in threading.enumerate())
+
+
+def test_the_numbers_of_a_log(folder: Path) -> None:
+    write_events(folder)
+    now = look_at(load_run(folder))
+    assert (now.name, now.status, now.step, now.steps) == ("night", "interrupted", 2, 4)
+    assert now.losses == ((1, 0.5), (2, 0.25))
+    assert now.aps == ((1, 0.25), (2, 0.2)) and now.best == (1, 0.25)
+    assert now.step_seconds == 40 and now.seconds_left == 80
+    assert now.error is not None and "checkpoint of step 2 is kept" in now.error
+
+
+def test_a_log_shown(folder: Path) -> None:
+    write_events(folder, {"event": "error", "message": "The loss became <nan>."})
+    (folder / "worker.log").write_text("reading\nloss nan\n")
+    monitor = TrainingMonitor(folder)
+    assert repr(monitor) == "TrainingMonitor(night: failed, step 2 of 4)"
+    assert "failed" in monitor.header.value and "width:50.0%" in monitor.header.value
+    assert "best checkpoint: AP 25.0, step 1" in monitor.header.value
+    assert "left" not in monitor.header.value  # of a run that has ended
+    assert "The loss became &lt;nan&gt;." in monitor.error.value
+    assert "<details open>" in monitor.log_tail.value and "loss nan" in monitor.log_tail.value
+    assert monitor.stop_button.disabled and not monitor.resume_button.disabled
+    ElementTree.fromstring(monitor.curves.value)
+    assert watchers() == 0
+
+
+def test_a_run_that_ended_early_says_why(folder: Path) -> None:
+    write_events(folder, {"event": "end", "step": 2, "AP": 0.25, "reason": "AP < .3 for long"})
+    monitor = TrainingMonitor(folder)
+    assert monitor.progress.status == "finished"
+    assert "early: AP &lt; .3 for long" in monitor.header.value
+
+
+def test_a_live_run_is_followed_stopped_and_resumed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stills: list[str] = []  # what the notebook keeps: with a PNG, the text
+
+    class Output:
+        def update(self, bundle: dict[str, Any], raw: bool) -> None:
+            assert raw and bundle["image/png"].startswith(b"\x89PNG")
+            stills.append(bundle["text/plain"])
+
+    monitor = TrainingMonitor(load_run(folder), interval=0.02)
+    assert monitor.progress.status == "interrupted" and watchers() == 0
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: Output())
+    monitor._ipython_display_()
+    monitor.resume_button.click()
+    until(lambda: monitor.progress.step == 3)
+    assert "running" in monitor.header.value and watchers() == 1
+    assert not monitor.stop_button.disabled and monitor.resume_button.disabled
+    other = TrainingMonitor(folder, interval=0.02)  # as after a restart of the kernel
+    assert other.progress.status == "running"
+    monitor.stop_button.click()
+    assert "stopping" in monitor.header.value and monitor.stop_button.disabled
+    until(lambda: other.progress.status == monitor.progress.status == "stopped")
+    until(lambda: stills[-1:] == ["TrainingMonitor(night: stopped, step 3 of 4)"])
+    until(lambda: watchers() == 0)  # they end with the run
+    (folder / "behaviour").write_text("finish")
+    monitor.resume()
+    until(lambda: monitor.progress.status == "finished")
+    assert "best 25.0" in monitor.curves.value
+    assert monitor.stop_button.disabled and monitor.resume_button.disabled
+    until(lambda: watchers() == 0)
+
+
+def test_a_closed_monitor_leaves_the_run_alone(folder: Path) -> None:
+    run = load_run(folder)
+    run.resume(wait=False)
+    monitor = TrainingMonitor(run, interval=0.02)
+    assert watchers() == 1
+    monitor.close()
+    until(lambda: watchers() == 0)
+    assert run.status == "running"
+    run.stop()
+
+
+def test_what_goes_wrong_is_said(folder: Path) -> None:
+    run = load_run(folder)
+    run.resume(wait=False)
+    monitor = TrainingMonitor(run, interval=60)
+    monitor.resume()
+    until(lambda: "training in" in monitor.error.value)  # a worker is at work there already
+    monitor.close()
+    run.stop()
+    with pytest.raises(TrainingError, match=r"must hold settings\.yml"):
+        TrainingMonitor(folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min"),
+     (7500, "2 h 05 min"), (273_600, "3 d 4 h")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"one\n\ntwo\n", "one\ntwo"),
+        (b"10 %\r50 %\r100 %\ndone\r\n", "100 %\ndone"),  # as a terminal ends up
+        (b"\x1b[31mred\x1b[0m\n", "red"),
+        (b"caf\xc3\xa9 \xff\n", "caf\u00e9 \ufffd"),
+        (b"".join(b"%d\n" % i for i in range(9000)), "8997\n8998\n8999"),
+    ],
+)
+def test_the_end_of_a_log(tmp_path: Path, written: bytes, shown: str) -> None:
+    (tmp_path / "worker.log").write_bytes(written)
+    assert log_tail(tmp_path / "worker.log", 3) == shown
+    assert log_tail(tmp_path / "none.log") == ""
+
+
+def test_nothing_trained_yet() -> None:
+    now = Progress("a", "m", "running", 0, 9, (), (), math.nan, None, None, "")
+    assert now.best is None and math.isnan(now.seconds_left)
