@@ -14,32 +14,52 @@ _HOMES = {
     "create_pipeline": "kptk.pipeline",
     "create_model": "kptk.pipeline",
     "Pipeline": "kptk.pipeline",
+    "CompareRuns": "kptk.widgets.compare",
+    "DatasetReport": "kptk.widgets.dataset",
+    "PoseBrowser": "kptk.widgets.browser",
     "PoseResult": "kptk.results",
     "list_models": "kptk.zoo",
     "show_versions": "kptk.doctor",
     "demo_path": "kptk.demo",
     "evaluate": "kptk.evaluation",
     "Evaluation": "kptk.evaluation",
+    "analyze": "kptk.analysis.api",
+    "ErrorAnalysis": "kptk.analysis.result",
     "load_coco": "kptk.coco",
     "KeypointData": "kptk.coco",
+    "LabelEditor": "kptk.widgets.editor",
+    "TrainingMonitor": "kptk.widgets.monitor",
+    "check_model": "kptk.preflight",
+    "export_model": "kptk.training.export_model",
     "finetune": "kptk.training.finetune",
     "load_run": "kptk.training.run",
+    "compare_runs": "kptk.training.table",
     "Run": "kptk.training.run",
     "swap_weights": "kptk.swap",
     "KptkError": "kptk.errors",
 }
 
 __all__ = [
+    "CompareRuns",
+    "DatasetReport",
+    "ErrorAnalysis",
     "Evaluation",
     "KeypointData",
     "KptkError",
+    "LabelEditor",
     "Pipeline",
+    "PoseBrowser",
     "PoseResult",
     "Run",
+    "TrainingMonitor",
+    "analyze",
+    "check_model",
+    "compare_runs",
     "create_model",
     "create_pipeline",
     "demo_path",
     "evaluate",
+    "export_model",
     "finetune",
     "list_models",
     "load_coco",
@@ -49,16 +69,26 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from kptk.analysis.api import analyze
+    from kptk.analysis.result import ErrorAnalysis
     from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
     from kptk.doctor import show_versions
     from kptk.errors import KptkError
     from kptk.evaluation import Evaluation, evaluate
     from kptk.pipeline import Pipeline, create_model, create_pipeline
+    from kptk.preflight import check_model
     from kptk.results import PoseResult
     from kptk.swap import swap_weights
+    from kptk.training.export_model import export_model
     from kptk.training.finetune import finetune
     from kptk.training.run import Run, load_run
+    from kptk.training.table import compare_runs
+    from kptk.widgets.browser import PoseBrowser
+    from kptk.widgets.compare import CompareRuns
+    from kptk.widgets.dataset import DatasetReport
+    from kptk.widgets.editor import LabelEditor
+    from kptk.widgets.monitor import TrainingMonitor
     from kptk.zoo import list_models
 
 

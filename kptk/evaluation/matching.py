@@ -101,7 +101,7 @@ def match(
     truth = ground_truth_side(annotations["annotations"], shape, image_ids, category_ids)
     found = result_side(results, shape, image_ids, category_ids, MAX_DETS[kind][-1])
     gt_ignored = truth.ignored | _outside(truth.area)
-    matched = _match_all(truth, found, gt_ignored, shape)
+    matched = match_sides(truth, found, gt_ignored, shape)
     place = np.full(matched.shape, -1, np.intp)
     ignored = np.repeat(_outside(found.area)[:, None], len(THRESHOLDS), axis=1)
     size, _, _ = hit = np.nonzero(matched >= 0)
@@ -137,11 +137,21 @@ def _outside(area: Float) -> NDArray[np.bool_]:
     return outside
 
 
-def _match_all(
+def match_sides(
     truth: Side, found: Side, gt_ignored: NDArray[np.bool_], shape: Boxes | Points
 ) -> Index:
-    """(A, T, D): index of the ground truth matched by each detection, -1 for none."""
-    matched = np.full((len(AREAS), len(THRESHOLDS), len(found.place)), -1, np.intp)
+    """The ground truth matched by each detection.
+
+    Args:
+        truth: G ground truths.
+        found: D detections.
+        gt_ignored: (A, G) whether a ground truth need not be found, for each of A sizes.
+        shape: what they are.
+
+    Returns:
+        (A, T, D) index into the ground truths, -1 for none.
+    """
+    matched = np.full((len(gt_ignored), len(THRESHOLDS), len(found.place)), -1, np.intp)
     for group in _groups(truth, found):
         d, g = group.pairs()
         values = shape.similarity(found.shapes[d], truth.shapes[g], truth.area[g], truth.boxes[g],
@@ -200,7 +210,7 @@ def _match_group(
     places = np.minimum(group.g_start[:, None] + np.arange(width), len(crowd) - 1)
     often = crowd[places]
     ignored = gt_ignored[:, places].transpose(1, 0, 2)[:, :, None, :]
-    free = np.ones((n, len(AREAS), len(THRESHOLDS), width), np.bool_)
+    free = np.ones((n, len(gt_ignored), len(THRESHOLDS), width), np.bool_)
     for rank in range(similarity.shape[1]):
         rows = np.flatnonzero((similarity[:, rank] >= _LOWEST).any(axis=1))
         if not len(rows):

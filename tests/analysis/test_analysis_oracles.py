@@ -1,0 +1,133 @@
+"""The oracle game, with values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundles import bundle as make
+from bundles import found, person, pose, random_bundle
+
+from kptk.analysis.geometry import clip_to, keypoint_similarity
+from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.oracles import LEVELS, MEMBERS, METRICS, oracle_joints, play
+from kptk.errors import InputError
+
+OPTIONS = AnalysisOptions()
+ONE, TWO = (100, 100, 200, 300), (300, 100, 400, 300)
+
+
+def shifted(box: tuple[int, ...], by: float) -> np.ndarray:
+    points = pose(box, 0.9)
+    points[:, 0] += by
+    return points
+
+
+def values(bundle, level: str = "attainable", metric: str = "AP50") -> list[float]:
+    game = play(bundle, OPTIONS)
+    return [game.values[level][who][metric] for who in MEMBERS]
+
+
+# COCO reads precision at 101 recalls: with one of two people found, 51 of them are reached.
+HALF = 51 / 101
+
+
+def test_a_missed_person_is_the_detectors() -> None:
+    bundle = make([person(ONE), person(TWO)], [found(ONE)])
+    assert values(bundle) == pytest.approx([HALF, 1, HALF, 1])
+    assert play(bundle, OPTIONS).phi(metric="AP50") == pytest.approx((1 - HALF, 0, 0))
+
+
+def test_a_bad_pose_is_the_pose_models() -> None:
+    wrong = shifted(TWO, 90)
+    bundle = make([person(ONE), person(TWO, given=wrong)], [found(ONE), found(TWO, points=wrong)])
+    assert values(bundle) == pytest.approx([HALF, HALF, 1, 1])
+    assert play(bundle, OPTIONS).phi(metric="AP50") == pytest.approx((0, 1 - HALF, 0))
+
+
+def test_what_the_box_cuts_off_stays_the_detectors() -> None:
+    # labelled are the ankles, at y = 220 and 260; the crop ends at 235.8: within it the second one
+    # gets no nearer than exp(-24.17^2 / (2 * 20000 * .178^2)) = .63, so OKS is .815
+    someone = person(ONE)
+    someone["points"][:15, 2] = 0
+    bundle = make([someone], [found((*ONE[:3], 205), points=pose(ONE, 0.9))])
+    assert bundle.candidates.crop[0, 3] == pytest.approx(235.833, abs=0.001)
+    bundle.candidates.points[:] = clip_to(bundle.candidates.points, bundle.candidates.crop)
+    for level in LEVELS:
+        as_it_is, d, p, both = values(bundle, level, "AP")
+        assert as_it_is == p == pytest.approx(0.7)
+        assert d == both == pytest.approx(1)
+
+
+def test_a_box_below_iou_one_half_gets_no_oracle() -> None:
+    half = (100, 100, 200, 190)
+    bundle = make([person(ONE)], [found(half, points=shifted(ONE, 90))])
+    assert values(bundle)[2] == 0
+
+
+def test_a_duplicate_keeps_its_own_joints() -> None:
+    second = found((102, 100, 202, 300), 0.8, points=shifted(ONE, 90))
+    bundle = make([person(ONE)], [found(ONE), second])
+    game = play(bundle, OPTIONS)
+    matches = game.matches["perfect"]["P"]
+    assert (matches.truth[0] >= 0).sum(axis=1).tolist() == [1] * 10
+
+
+def test_boxes_of_the_truth_are_ranked_by_keypoint_score() -> None:
+    # the good pose is the surer one: AP50 is reached in full up to recall 1/2, whatever the order
+    # of the file; were both tied at 1, the bad pose would come first
+    wrong = shifted(ONE, 90)
+    wrong[:, 2] = 0.5
+    bundle = make([person(ONE, given=wrong), person(TWO)], [found(ONE), found(TWO)])
+    assert values(bundle)[1] == pytest.approx(HALF)
+
+
+def test_costs_can_be_negative() -> None:
+    # the pose on the detected box is good, the one on the true box is not
+    bundle = make([person(ONE, given=shifted(ONE, 90))], [found(ONE)])
+    detector, keypoints, _ = play(bundle, OPTIONS).phi(metric="AP50")
+    assert detector == pytest.approx(-0.5)
+    assert keypoints == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_add_up_to_the_gap(seed: int) -> None:
+    game = play(random_bundle(seed), OPTIONS)
+    for level in LEVELS:
+        for metric in METRICS:
+            nobody, d, p, both = (game.values[level][who][metric] for who in MEMBERS)
+            detector, keypoints, interaction = game.phi(level, metric)
+            assert detector + keypoints == pytest.approx(both - nobody, abs=1e-15)
+            assert interaction == pytest.approx(both - d - p + nobody, abs=1e-15)
+
+
+def test_the_attainable_oracle_moves_bad_joints_to_085_and_leaves_good_ones() -> None:
+    bundle = make([person(ONE)], [found(ONE)])
+    points = shifted(ONE, 6.0)[None]
+    crop = np.array([[0.0, 0.0, 640.0, 480.0]])
+    person_of = np.zeros(1, np.intp)
+    moved = oracle_joints(bundle, points, person_of, crop, 0.85)
+    truth, area, sigmas = bundle.people.points[:1], bundle.people.area[:1], bundle.sigmas
+    before = keypoint_similarity(points, truth, area, sigmas)
+    after = keypoint_similarity(moved, truth, area, sigmas)
+    assert (before < 0.85).any() and (before > 0.85).any()
+    assert after == pytest.approx(np.maximum(before, 0.85), abs=1e-9)
+    # by hand: sqrt(-2 ln .85 area) 2 sigma to the right of the nose
+    reach = np.sqrt(-2 * np.log(0.85) * 20_000) * 2 * 0.026
+    assert moved[0, 0, :2] == pytest.approx(truth[0, 0, :2] + (reach, 0))
+    perfect = oracle_joints(bundle, points, person_of, crop, 1.0)
+    assert perfect[..., :2] == pytest.approx(truth[..., :2])
+
+
+def test_unlabelled_joints_stay() -> None:
+    someone = person(ONE)
+    someone["points"][3, 2] = 0
+    bundle = make([someone], [found(ONE)])
+    points = shifted(ONE, 50)[None]
+    crop = np.array([[0.0, 0.0, 640.0, 480.0]])
+    moved = oracle_joints(bundle, points, np.zeros(1, np.intp), crop, 1.0)
+    assert moved[0, 3] == pytest.approx(points[0, 3])
+
+
+def test_without_boxes_there_is_no_game() -> None:
+    with pytest.raises(InputError, match="needs the detector's boxes"):
+        play(make([person(ONE)], [found(ONE)], two_stage=False), OPTIONS)
