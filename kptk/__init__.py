@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnalysisExplorer": "kptk.widgets.explorer",
     "create_pipeline": "kptk.pipeline",
     "create_model": "kptk.pipeline",
     "Pipeline": "kptk.pipeline",
@@ -40,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnalysisExplorer",
     "CompareRuns",
     "DatasetReport",
     "ErrorAnalysis",
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from kptk.widgets.compare import CompareRuns
     from kptk.widgets.dataset import DatasetReport
     from kptk.widgets.editor import LabelEditor
+    from kptk.widgets.explorer import AnalysisExplorer
     from kptk.widgets.monitor import TrainingMonitor
     from kptk.zoo import list_models
 

@@ -121,7 +121,7 @@ def score_changes(
     Args:
         bundle: candidates and people.
         ranking: of all candidates.
-        found: the pipeline\'s poses.
+        found: the pipeline's poses.
         options: the thresholds.
     """
     lowered = ranking.kept(min(options.low_score, bundle.threshold))

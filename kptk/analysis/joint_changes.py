@@ -45,9 +45,9 @@ def scored_pairs(
 
     Args:
         bundle: candidates and people.
-        found: the pipeline\'s poses.
+        found: the pipeline's poses.
         options: ``min_area`` is that of the smallest person.
-        joints: labels of candidates\' joints.
+        joints: labels of candidates' joints.
     """
     place = np.full(len(bundle.candidates) + 1, -1, np.intp)
     place[found.candidate] = np.arange(len(found))
@@ -65,7 +65,7 @@ def error_changes(
 
     Args:
         bundle: candidates and people.
-        found: the pipeline\'s poses.
+        found: the pipeline's poses.
         options: the similarities that jitters and misses are put right to.
         pairs: of :func:`scored_pairs`.
     """

@@ -182,7 +182,7 @@ def _free_sides(places: Float, skeleton: Skeleton, edges: Sequence[tuple[int, in
 
     For joints in the middle it is the one of four sides which is furthest from every limb.
     """
-    sides = np.array([(1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (-1.0, 0.0)])
+    sides = np.array([(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)])
     chosen = np.zeros(places.shape)
     for k, place in enumerate(places):
         if skeleton.side(k) != "centre":

@@ -111,8 +111,8 @@ def rank_candidates(bundle: Bundle, options: AnalysisOptions) -> Ranking:
     whoever wrote the file has done so.
     """
     found = bundle.candidates
-    placed: Bool = np.isfinite(found.points[..., :2]).all(axis=2)
-    rows = np.flatnonzero(placed.any(axis=1))
+    placed = np.isfinite(found.points[..., 0]) & np.isfinite(found.points[..., 1])
+    rows = np.flatnonzero(placed.sum(axis=1))
     points, box_score = found.points[rows], found.score[rows]
     ranked = Poses(
         rows, np.full(len(rows), -1, np.intp), found.image[rows], points, box_score,

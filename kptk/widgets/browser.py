@@ -167,8 +167,16 @@ class PoseBrowser(w.VBox):
         """Turn so many pages, backwards if negative; stops at either end."""
         self.controls.position.value += steps
 
-    def show_people(self, annotation_ids: Iterable[int] | None) -> None:
-        """Show these people only, in this order, a page each; None: everything again."""
+    def show_people(
+        self, annotation_ids: Iterable[int] | None, persons: pd.DataFrame | None = None
+    ) -> None:
+        """Show these people only, in this order, a page each; None: everything again.
+
+        ``persons`` has other labels of people, such as those of another threshold.
+        """
+        if persons is not None:
+            self._persons = check_persons(persons)
+            self._labels = _coloured(self._persons)
         self._only = None if annotation_ids is None else tuple(map(int, annotation_ids))
         self._filter()
 
@@ -237,6 +245,8 @@ class PoseBrowser(w.VBox):
         c.next.disabled = c.position.value >= len(self.pages)
         if state is None:
             self.caption.value = "No page passes these filters."
+            with self.view.hold_sync():
+                self.view.marks, self.view.areas, self.view.picture = [], [], b""
             return
         height, width = state.scene.image.shape[:2]
         with self.view.hold_sync():

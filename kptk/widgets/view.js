@@ -52,7 +52,12 @@ function render({ model, el }) {
     const bytes = model.get("picture");
     const region = model.get("region");
     const number = model.get("jump");
-    if (!bytes || !bytes.byteLength) return;
+    if (!bytes || !bytes.byteLength) { // there is no page
+      bitmap?.close();
+      bitmap = null;
+      tip.hidden = true;
+      return pen.clearRect(0, 0, canvas.width, canvas.height);
+    }
     const next = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
     bitmap?.close();
     bitmap = next;
