@@ -17,10 +17,10 @@ _SHORT = {"threshold-or-scores": "threshold", "nothing-stands-out": "nothing",
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Three tables in Markdown: verdicts, other definitions, coverage."""
+    """Tables in Markdown: verdicts, how many are right, coverage."""
     cases = list(dict.fromkeys((row["kind"], row["severity"]) for row in rows))
     groups = {case: [r for r in rows if (r["kind"], r["severity"]) == case] for case in cases}
-    parts = [_verdicts(groups), _others(groups), _coverage(groups)]
+    parts = [_verdicts(groups), _coverage(groups)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,17 +60,19 @@ def _counts(rows: Sequence[Row], column: str) -> str:
 
 
 def _verdicts(groups: Groups) -> str:
-    above, expected = _above(groups), _expected(groups)
+    above, expected, others = _above(groups), _expected(groups), _others(groups)
     lines = [
-        "| fault | severity | costs detector / keypoints | should be | with baseline | without |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| fault | severity | costs detector / keypoints | should be | kptk with baseline | "
+        "kptk without | coco-analyze | TIDE |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case, rows in groups.items():
         _, sets = _split(rows)
         cost = " / ".join(f"{100 * value:+.1f}" for value in above[case])
         lines.append(
-            f"| {case[0]} | {case[1]} | {cost} | {_short(expected[case])} | "
-            f"{_counts(sets, 'with_baseline')} | {_counts(sets, 'alone')} |"
+            f"| {case[0]} | {float(case[1]):g} | {cost} | {_short(expected[case])} | "
+            f"{_counts(sets, 'with_baseline')} | {_counts(sets, 'alone')} | "
+            f"{others[case][0]} | {others[case][1]} |"
         )
     return "\n".join([*lines, "", _accuracy(groups)])
 
@@ -102,27 +104,20 @@ def _share(count: int, n: int) -> str:
     return f"{count} of {n} ({100 * count / n:.0f} %)"
 
 
-def _others(groups: Groups) -> str:
-    """What coco-analyze's and TIDE's errors point to, held against sets without a fault."""
+def _others(groups: Groups) -> dict[tuple[str, str], tuple[str, str]]:
+    """What coco-analyze's and TIDE's errors point to, held against the sets without a fault."""
     plain = _split(groups["no fault", "0.0"])[1]
     values = np.array([[float(row[column]) for column in _ERRORS] for row in plain])
     normal = values.mean(axis=0)
     limit = np.maximum(MIN_EFFECT, 2 * values.std(axis=0))
-    expected = _expected(groups)
-    lines = [
-        "| fault | severity | should be | coco-analyze | TIDE | kptk with baseline |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    said = {}
     for case, rows in groups.items():
         _, sets = _split(rows)
         more = np.array([[float(row[column]) for column in _ERRORS] for row in sets]) - normal
         coco = _tally([_coco(*row, limit) for row in more])
         tide = _tally(["detector" if row[2] > limit[2] else "nothing" for row in more])
-        lines.append(
-            f"| {case[0]} | {case[1]} | {_short(expected[case])} | {coco} | {tide} | "
-            f"{_counts(sets, 'with_baseline')} |"
-        )
-    return "\n".join(lines)
+        said[case] = coco, tide
+    return said
 
 
 def _tally(names: Sequence[str]) -> str:
@@ -152,7 +147,7 @@ def _coverage(groups: Groups) -> str:
         totals += held
         count += len(sets)
         cells = " | ".join(f"{value}/{len(sets)}" for value in held)
-        lines.append(f"| {kind} | {severity} | {cells} |")
+        lines.append(f"| {kind} | {float(severity):g} | {cells} |")
     cells = " | ".join(_share(int(value), count) for value in totals)
     return "\n".join([*lines, f"| all | | {cells} |"])
 

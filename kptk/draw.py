@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,9 @@ def draw_poses(
     for i in order:
         _draw_box(canvas, boxes[i], widths[i])
     for i in order:
-        found = _found(keypoints[i], kpt_threshold)
-        _draw_limbs(canvas, keypoints[i], found, skeleton, widths[i])
-        _draw_joints(canvas, keypoints[i], found, skeleton, widths[i])
+        joints = _joints(keypoints[i], kpt_threshold, canvas.shape)
+        _draw_limbs(canvas, joints, skeleton, widths[i])
+        _draw_joints(canvas, joints, skeleton, widths[i])
     for i in order:
         _draw_label(canvas, boxes[i], float(scores[i]))
     return canvas
@@ -75,9 +76,19 @@ def _check(
         )
 
 
-def _found(joints: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isfinite(joints).all(axis=1) & (joints[:, 2] >= threshold)
-    return found
+class _Joints(NamedTuple):
+    """A person's joints in OpenCV's fixed point, as plain lists: OpenCV takes them one by one."""
+
+    points: list[list[int]]
+    known: list[bool]  # has a place
+    found: list[bool]  # its score is high enough, too
+
+
+def _joints(joints: NDArray[np.float32], threshold: float, shape: tuple[int, ...]) -> _Joints:
+    known = np.isfinite(joints[:, 0]) & np.isfinite(joints[:, 1])
+    found = known & (joints[:, 2] >= threshold)  # a score that is NaN is not
+    points = _fixed(np.where(known[:, None], joints[:, :2], 0), shape)
+    return _Joints(points.tolist(), known.tolist(), found.tolist())
 
 
 def _line_width(
@@ -110,20 +121,13 @@ def _draw_box(canvas: NDArray[np.uint8], box: NDArray[np.float32], width: int) -
         )  # fmt: skip
 
 
-def _draw_limbs(
-    canvas: NDArray[np.uint8],
-    joints: NDArray[np.float32],
-    found: NDArray[np.bool_],
-    skeleton: Skeleton,
-    width: int,
-) -> None:
+def _draw_limbs(canvas: NDArray[np.uint8], joints: _Joints, skeleton: Skeleton, width: int) -> None:
     import cv2
 
-    points = _fixed(np.nan_to_num(joints[:, :2]), canvas.shape).tolist()
     limbs = [
-        (points[a], points[b], COLOURS[side], max(1, width // 2) if fine else width)
+        (joints.points[a], joints.points[b], COLOURS[side], max(1, width // 2) if fine else width)
         for (a, b), side, fine in _limb_styles(skeleton)
-        if found[a] and found[b]
+        if joints.found[a] and joints.found[b]
     ]
     for start, end, _, line in limbs:  # all outlines lie beneath all colours
         cv2.line(canvas, start, end, _DARK, line + _outline(line), cv2.LINE_AA, _SHIFT)
@@ -151,36 +155,39 @@ def _in_face(skeleton: Skeleton, joint: int) -> bool:
     return skeleton.names[joint].rpartition("_")[2] in ("nose", "eye", "ear")
 
 
+@lru_cache(maxsize=16)
+def _joint_styles(skeleton: Skeleton) -> list[tuple[tuple[int, int, int], float]]:
+    """Colour and relative size of each joint; those of the face are smaller."""
+    joints = range(len(skeleton))
+    return [(COLOURS[skeleton.side(i)], 0.6 if _in_face(skeleton, i) else 1.0) for i in joints]
+
+
 def _draw_joints(
-    canvas: NDArray[np.uint8],
-    joints: NDArray[np.float32],
-    found: NDArray[np.bool_],
-    skeleton: Skeleton,
-    width: int,
+    canvas: NDArray[np.uint8], joints: _Joints, skeleton: Skeleton, width: int
 ) -> None:
+    one, ring = 1 << _SHIFT, max(1, width // 2)
+    edge = _outline(width) * one // 2
+    for point, known, found, (colour, size) in zip(*joints, _joint_styles(skeleton), strict=True):
+        radius = int(size * (width + min(1.5, 0.75 * width)) * one)
+        if found:
+            _circle(canvas, point, radius + edge, _DARK, -1)
+            _circle(canvas, point, radius, colour, -1)
+        elif known:
+            _circle(canvas, point, radius, _DARK, ring + _outline(ring))
+            _circle(canvas, point, radius, colour, ring)
+
+
+def _circle(
+    canvas: NDArray[np.uint8],
+    center: list[int],
+    radius: int,
+    colour: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    """A circle in fixed point; filled where the thickness is -1."""
     import cv2
 
-    points = _fixed(np.nan_to_num(joints[:, :2]), canvas.shape).tolist()
-    one, ring = 1 << _SHIFT, max(1, width // 2)
-    for i in np.flatnonzero(np.isfinite(joints[:, :2]).all(axis=1)).tolist():
-        colour = COLOURS[skeleton.side(i)]
-        radius = int(
-            (0.6 if _in_face(skeleton, i) else 1.0) * (width + min(1.5, 0.75 * width)) * one
-        )
-        if found[i]:
-            cv2.circle(
-                canvas,
-                points[i],
-                radius + _outline(width) * one // 2,
-                _DARK,
-                -1,
-                cv2.LINE_AA,
-                _SHIFT,
-            )
-            cv2.circle(canvas, points[i], radius, colour, -1, cv2.LINE_AA, _SHIFT)
-        else:
-            cv2.circle(canvas, points[i], radius, _DARK, ring + _outline(ring), cv2.LINE_AA, _SHIFT)
-            cv2.circle(canvas, points[i], radius, colour, ring, cv2.LINE_AA, _SHIFT)
+    cv2.circle(canvas, center, radius, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_label(canvas: NDArray[np.uint8], box: NDArray[np.float32], score: float) -> None:

@@ -338,6 +338,8 @@ def _count(people: int) -> str:
 def _plain(values: Any) -> Any:
     """Arrays → nested lists of Python floats, with None for what is not finite."""
     if isinstance(values, np.ndarray):
+        if np.isfinite(values).all():
+            return values.tolist()
         return [_plain(value) for value in values]
     number = float(values)
     return number if math.isfinite(number) else None

@@ -129,7 +129,7 @@ class Pipeline:
         """Predict image by image: one result a frame, in order.
 
         Arrays are RGB, unlike PaddleX's BGR; ``channel_order="bgr"`` takes OpenCV's. Only the
-        images of the current batch are in memory.
+        images of the current batch are in memory, and two that are read ahead from files.
 
         Args:
             source: path, URL, folder, array (H, W, 3), PIL image, bytes, dict, or a list or

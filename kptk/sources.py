@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,8 @@ from kptk.images import (
 from kptk.web import is_url
 
 __all__ = ["BadFrame", "Frame", "iter_frames", "read_image"]
+
+_AHEAD = 2  # pictures that are read while one is worked on
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,15 @@ class BadFrame:
     path: str | None
     error: KptkError
     suffix: str = ".jpg"
+
+
+class _Task(NamedTuple):
+    """A picture still to be read, and what its frame is called; the fields of Frame."""
+
+    read: Callable[[], NDArray[np.uint8]]
+    name: str
+    path: str | None
+    suffix: str
 
 
 def iter_frames(
@@ -101,7 +115,7 @@ class _Stream:
         elif isinstance(source, bytes | bytearray | memoryview):
             yield self._unnamed(lambda: read_image(bytes(source)))
         elif isinstance(source, str | os.PathLike):
-            yield from self._place(os.fsdecode(source))
+            yield from self._files([source])
         elif hasattr(source, "read"):
             yield self._unnamed(lambda: read_image(_read_binary(source)))
         elif hasattr(source, "__array__"):
@@ -112,6 +126,9 @@ class _Stream:
             yield self._unnamed(lambda: _refuse(source))
 
     def _members(self, members: Iterable[object]) -> Iterator[Frame | BadFrame]:
+        if isinstance(members, list | tuple) and members and all(map(_is_path, members)):
+            yield from self._files(members)
+            return
         empty = True
         for member in members.values() if isinstance(members, Mapping) else members:
             empty = False
@@ -137,26 +154,31 @@ class _Stream:
         self.arrays += 1
         return self._read(read, f"image_{self.arrays:06d}", None, ".jpg")
 
-    def _place(self, text: str) -> Iterator[Frame | BadFrame]:
+    def _files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Frame | BadFrame]:
+        """Frames of files, URLs and folders; the next are read while one is worked on."""
+        for task in _read_ahead(task for path in paths for task in self._place(os.fsdecode(path))):
+            yield self._read(*task)
+
+    def _place(self, text: str) -> Iterator[_Task]:
         if is_url(text):
             name, suffix = _url_name(text)
-            yield self._read(lambda: read_image(text), name, text, suffix)
+            yield _Task(partial(read_image, text), name, text, suffix)
             return
         path = Path(os.path.expanduser(text))  # unlike Path's, this leaves unknown ~users alone
         try:
             check_path(path)
             members = _list_folder(path, self.recursive) if path.is_dir() else None
         except InputError as error:
-            yield self._bad(error, path.stem, text, path.suffix)
+            yield _Task(partial(_fail, error), path.stem or "input", text, path.suffix)
             return
         if members is None and path.suffix.lower() == ".npy":
             read = partial(read_array, path, self.channel_order)
-            yield self._read(read, path.stem, text, path.suffix)
+            yield _Task(read, path.stem, text, path.suffix)
         elif members is None:
-            yield self._read(partial(read_image, path), path.stem, text, path.suffix)
+            yield _Task(partial(read_image, path), path.stem, text, path.suffix)
         for member in members or ():
             inner = member.relative_to(path).with_suffix("").as_posix()
-            yield self._read(partial(read_image, member), inner, str(member), member.suffix)
+            yield _Task(partial(read_image, member), inner, str(member), member.suffix)
 
     def _read(
         self, read: Callable[[], NDArray[np.uint8]], name: str, path: str | None, suffix: str
@@ -185,6 +207,29 @@ class _Stream:
             number += 1
         self.taken[unique.casefold()] = suffix
         return unique
+
+
+def _is_path(source: object) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+def _fail(error: InputError) -> NDArray[np.uint8]:
+    raise error
+
+
+def _read_ahead(tasks: Iterator[_Task]) -> Iterator[_Task]:
+    """The same tasks; all but a single one are read in a thread, a few before they are due."""
+    first = list(islice(tasks, 2))
+    if len(first) < 2:
+        yield from first
+        return
+    with ThreadPoolExecutor(1, "kptk-read") as reader:
+        waiting: deque[_Task] = deque()
+        for task in chain(first, tasks):
+            waiting.append(task._replace(read=reader.submit(task.read).result))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft()
+        yield from waiting
 
 
 def _list_folder(folder: Path, recursive: bool) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from kptk.errors import InputError
+from kptk.images import read_image
 from kptk.sources import BadFrame, Frame, iter_frames
 
 
@@ -86,6 +88,32 @@ def test_streams_are_lazy() -> None:
 
     frames = iter_frames(endless())
     assert [next(frames).name for _ in range(3)][-1] == "image_000003"
+
+
+def test_two_files_are_read_ahead_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [save(tmp_path / f"{i}.png") for i in range(6)]
+    read: list[str] = []
+    third = threading.Event()
+
+    def recording(path: Path) -> np.ndarray:
+        read.append(f"{path.stem} {threading.current_thread() is threading.main_thread()}")
+        if len(read) == 3:
+            third.set()
+        return read_image(path)
+
+    monkeypatch.setattr("kptk.sources.read_image", recording)
+    for source in (tmp_path, paths):
+        frames = iter_frames(source)
+        assert next(frames).name == "0"
+        assert third.wait(30)
+        assert read == ["0 False", "1 False", "2 False"]
+        assert [frame.name for frame in frames] == ["1", "2", "3", "4", "5"]
+        read.clear()
+        third.clear()
+    assert names(paths[0]) == ["0"]
+    assert read == ["0 True"]  # a single picture needs no thread
 
 
 def test_bad_members_lose_nothing_else(tmp_path: Path) -> None:

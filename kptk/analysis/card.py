@@ -25,9 +25,6 @@ _VALUES = {
     "P": "attainable joints",
     "DP": "both",
 }
-_WITH_BASELINE = (
-    "The verdict is on the costs above the baseline's, which are the upright lines on the bars."
-)
 _MODULES = {"detector": "detector", "keypoints": "keypoint model"}
 _BOX = "border:1px solid rgba(128,128,128,.45);border-radius:8px;padding:14px 18px;max-width:760px"
 _TILE = "flex:1 1 130px;padding:8px 10px;border-radius:6px;background:rgba(128,128,128,.12)"
@@ -54,8 +51,19 @@ def _heading(analysis: ErrorAnalysis) -> str:
     style = "font-size:1.25em;margin:.35em 0 .3em"
     sentence = f'<p style="{style}"><b>{_safe(verdict.sentence)}</b></p>'
     reason = f'<p style="margin:.3em 0 .6em">{_safe(verdict.reason)}</p>' if verdict.reason else ""
-    text = _WITH_BASELINE if verdict.baseline else "No baseline."
+    text = _above(verdict.inputs) if verdict.baseline else "No baseline."
     return top + sentence + reason + f'<p style="margin:.2em 0;{_SOFT}">{text}</p>'
+
+
+def _above(inputs: Mapping[str, Any]) -> str:
+    """What each module costs more than in the baseline."""
+    costs = ", ".join(
+        f"{name} {100 * inputs[f'cost_{module}']:+.1f}" for module, name in _MODULES.items()
+    )
+    return (
+        "The verdict is on the costs above the baseline's (the upright lines on the bars), in "
+        f"points of AP: {costs}."
+    )
 
 
 def _values(analysis: ErrorAnalysis) -> str:

@@ -166,7 +166,7 @@ def plot_reliability(
                 zorder=3,
             )
     ax.set(xlim=(0, top), ylim=(0, 1.02), xlabel="score", ylabel="share that is right")
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     light(ax, "y")
     return ax
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kptk.errors import InputError
-from kptk.evaluation.scoring import JOINT_THRESHOLD, MIN_SCORE, OKS_NMS
+from kptk.evaluation.scoring import MIN_SCORE, OKS_NMS
 
 SMALL_AREA = 32.0**2
 
@@ -38,7 +38,6 @@ class AnalysisOptions:
         nms_iou: overlap from which the detector's own suppression may have removed a second box.
         max_poses: poses of an image that COCO counts.
         oks_nms: OKS above which the lower-ranked of two poses goes.
-        joint_threshold: joint score above which a joint counts in a pose's score.
         tiny_area: square pixels below which a person is tagged tiny.
         truncated_share: share of a person's box border on the image's edge, from which he is
             tagged truncated.
@@ -69,7 +68,6 @@ class AnalysisOptions:
     nms_iou: float = 0.5
     max_poses: int = 20
     oks_nms: float = OKS_NMS
-    joint_threshold: float = JOINT_THRESHOLD
     tiny_area: float = SMALL_AREA
     truncated_share: float = 0.05
     occluded_share: float = 0.5

@@ -61,7 +61,7 @@ def _world(
     n = len(image)
     crowd = np.zeros(n, np.bool_)
     labelled: Bool = points[..., 2] > 0
-    ignored: Bool = ~labelled.any(axis=1)
+    ignored: Bool = labelled.sum(axis=1) == 0
     people = People(
         np.arange(1, n + 1), image, box, area, points, crowd, ignored, np.full((n, 17, 3), np.nan)
     )

@@ -188,6 +188,7 @@ def test_card_with_a_baseline_marks_it() -> None:
     said = analysis()
     assert said.verdict is not None
     inputs = {**said.verdict.inputs, "baseline_phi_detector": 0.1, "baseline_phi_keypoints": 0.2}
+    inputs |= {"cost_detector": 0.1234, "cost_keypoints": -0.05}
     verdict = replace(said.verdict, inputs=inputs, baseline=True)
     fake: Any = SimpleNamespace(
         bundle=said.bundle, game=said.game, draws=said.draws, options=said.options, verdict=verdict
@@ -195,6 +196,7 @@ def test_card_with_a_baseline_marks_it() -> None:
     card = verdict_card(fake)
     read(card)
     assert "No baseline" not in card and "above the baseline" in card
+    assert "detector +12.3, keypoint model -5.0." in card
     assert card.count("border:1px solid;") + card.count('border:1px solid"') >= 2
 
 

@@ -33,6 +33,13 @@ def changes(bundle: Bundle, options: AnalysisOptions = OPTIONS) -> dict[str, Wha
     return {change.name: change for change in what_ifs(bundle, options)}
 
 
+def off(box: tuple[int, ...], similarity: float) -> np.ndarray:
+    """A pose whose every joint has that similarity, too high up."""
+    points = pose(box, 0.9)
+    points[:, 1] -= np.sqrt(-2 * np.log(similarity) * 20_000) * 2 * np.array(COCO17.sigmas)
+    return points
+
+
 # ANALYSIS.md: the original coco-analyze with its error of the distance put right, area from 32^2.
 GOLDEN = {"fix miss": 0.031614, "fix swap": 0.0, "fix inversion": 0.000685, "fix jitter": 0.000685}
 
@@ -55,6 +62,11 @@ def test_missed_people() -> None:
 
 def test_people_found_by_a_pose_on_a_bad_box_are_not_missed() -> None:
     bundle = make([person(ONE)], [found((600, 400, 630, 470), points=pose(ONE, 0.9))])
+    assert changes(bundle)["add missed people"].changed == 0
+
+
+def test_people_with_a_bad_pose_on_their_box_are_not_missed() -> None:
+    bundle = make([person(ONE)], [found(ONE, points=pose(NOWHERE, 0.9))])
     assert changes(bundle)["add missed people"].changed == 0
 
 
@@ -88,6 +100,17 @@ def test_ranking() -> None:
     assert change.delta["AP"] == pytest.approx(0.5)
 
 
+def test_a_second_pose_of_a_person_is_ranked_last() -> None:
+    # similarities .7 and .6 throughout: the second pose of the first person must not come second
+    bundle = make(
+        [person(ONE), person(TWO)],
+        [found(ONE, 0.6), found(ONE, 0.9, points=off(ONE, 0.7)),
+         found(TWO, 0.7, points=off(TWO, 0.6))],
+    )  # fmt: skip
+    change = changes(bundle)[PERFECT_RANKING]
+    assert change.values["AP50"] == pytest.approx(1)
+
+
 def mirrored(box: tuple[int, ...]) -> np.ndarray:
     return pose(box, 0.9)[COCO17.flip_order]
 
@@ -100,12 +123,8 @@ def test_whole_people_flipped() -> None:
 
 def test_a_missed_joint_becomes_a_jitter_and_a_jitter_good() -> None:
     # all 17 joints of one person at similarity s: OKS is s, so AP says which thresholds it reaches
-    sigmas = np.array(COCO17.sigmas)
-
     def at(similarity: float) -> Bundle:
-        points = pose(ONE, 0.9)
-        points[:, 1] -= np.sqrt(-2 * np.log(similarity) * 20_000) * 2 * sigmas
-        return make([person(ONE)], [found(ONE, points=points)])
+        return make([person(ONE)], [found(ONE, points=off(ONE, similarity))])
 
     options = AnalysisOptions(good_similarity=0.87, miss_similarity=0.52)  # not on a threshold
     jitter = changes(at(0.62), options)["fix jitter"]  # .62 reaches 3 of COCO's 10, .87 reaches 8
