@@ -15,7 +15,7 @@ TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND = (
 DETECTION_TYPES = (TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND)
 
 
-def type_detections(bundle: Bundle, options: AnalysisOptions) -> Index:
+def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | None = None) -> Index:
     """Type every detection, by the first that holds; t is ``oks_threshold``.
 
     - *true positive*: its pose is matched to a person that must be found, OKS from t up.
@@ -31,10 +31,12 @@ def type_detections(bundle: Bundle, options: AnalysisOptions) -> Index:
     Without boxes (``two_stage`` False) no box is anybody's: a pose that reaches ``pair_oks`` for
     somebody, but not t, is a bad one, and nothing is badly localised.
 
+    ``found`` is what :func:`kptk.analysis.found.find` gives; None: it is worked out here.
+
     Returns:
         (D,) index into ``DETECTION_TYPES``; -1 for candidates below the threshold.
     """
-    found = find(bundle, options)
+    found = find(bundle, options) if found is None else found
     share, _ = found.near.best_of_candidates(len(bundle.candidates))
     wanted, others = _matched(bundle, found)
     cases = [

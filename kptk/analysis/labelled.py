@@ -17,6 +17,7 @@ from kptk.analysis.tables import DETECTED, GROUND_TRUTH
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kptk.analysis.found import Found
     from kptk.analysis.joints import JointLabels
     from kptk.analysis.labels import PersonLabels
     from kptk.analysis.rates import Rate
@@ -45,18 +46,25 @@ class Labelled:
         return assign(self.bundle, min_iou=self.options.match_iou)
 
     @cached_property
+    def found(self) -> Found:
+        """What the labels of people and of detections share."""
+        from kptk.analysis.found import find
+
+        return find(self.bundle, self.options)
+
+    @cached_property
     def person_labels(self) -> PersonLabels:
         """The one label of every person."""
         from kptk.analysis.labels import label_people
 
-        return label_people(self.bundle, self.options)
+        return label_people(self.bundle, self.options, self.found)
 
     @cached_property
     def detection_types(self) -> Index:
         """(D,) index into ``labels.DETECTION_TYPES``; -1 for candidates below the threshold."""
         from kptk.analysis.labels import type_detections
 
-        return type_detections(self.bundle, self.options)
+        return type_detections(self.bundle, self.options, self.found)
 
     @cached_property
     def rates(self) -> Mapping[str, Rate]:

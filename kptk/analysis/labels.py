@@ -83,7 +83,9 @@ class _Draft:
         self.open &= ~chosen
 
 
-def label_people(bundle: Bundle, options: AnalysisOptions) -> PersonLabels:
+def label_people(
+    bundle: Bundle, options: AnalysisOptions, found: Found | None = None
+) -> PersonLabels:
     """Give every person that must be found exactly one label, the first that holds.
 
     t is ``oks_threshold``, d his box: the detection that belongs to him by IoU, one to one
@@ -107,8 +109,10 @@ def label_people(bundle: Bundle, options: AnalysisOptions) -> PersonLabels:
     Without boxes (``two_stage`` False) what can be said is *ok*, *over-cap*, *pose* (of the poses
     that reach t for nobody one is paired with him, OKS from ``pair_oks`` up), *below-threshold* (a
     pose below the threshold would be matched with t) and *never-detected*.
+    ``found`` is what :func:`kptk.analysis.found.find` gives; None: it is worked out here.
+
     """
-    found = find(bundle, options)
+    found = find(bundle, options) if found is None else found
     draft = _Draft(bundle)
     draft.give(found.pose >= 0, OK, found.pose)
     draft.give(at(found.left & ~found.counted, found.uncut), OVER_CAP, found.uncut)

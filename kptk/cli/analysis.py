@@ -7,15 +7,22 @@ from typing import Annotated
 
 import typer
 
-from kptk.cli.app import Json, app, dump, finite, only_json
+from kptk.cli.app import (
+    Device,
+    EngineName,
+    Json,
+    MaxImages,
+    PipelineName,
+    app,
+    dump,
+    finite,
+    only_json,
+)
 
 
 @app.command()
 def analyze(
-    pipeline: Annotated[
-        str,
-        typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file."),
-    ] = "human_keypoint_detection",
+    pipeline: PipelineName = "human_keypoint_detection",
     data: Annotated[
         Path | None, typer.Option(help="Data set: images/ and annotations/*.json.")
     ] = None,
@@ -36,9 +43,9 @@ def analyze(
     ] = None,
     bootstrap: Annotated[int, typer.Option(help="Draws for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")] = "auto",
-    max_images: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    max_images: MaxImages = None,
     html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     save_path: Annotated[
         Path | None, typer.Option("--save-path", "-o", help="Folder for the report and tables.")

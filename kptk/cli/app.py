@@ -39,6 +39,12 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+PipelineName = Annotated[
+    str, typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")]
+EngineName = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")]
+MaxImages = Annotated[int | None, typer.Option(help="Only the first images by id.")]
 
 
 def _print_version(wanted: bool) -> None:

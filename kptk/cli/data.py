@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kptk.cli.app import Json, app, dump, finite, only_json
+from kptk.cli.app import (
+    Device,
+    EngineName,
+    Json,
+    MaxImages,
+    PipelineName,
+    app,
+    dump,
+    finite,
+    only_json,
+)
 
 if TYPE_CHECKING:
     pass
@@ -122,10 +132,7 @@ def convert(
 
 @app.command("eval")
 def evaluate(
-    pipeline: Annotated[
-        str,
-        typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file."),
-    ] = "human_keypoint_detection",
+    pipeline: PipelineName = "human_keypoint_detection",
     data: Annotated[
         Path | None, typer.Option(help="Data set: images/ and annotations/*.json.")
     ] = None,
@@ -152,9 +159,9 @@ def evaluate(
     udp: Annotated[
         bool | None, typer.Option("--udp/--no-udp", help="UDP crops. [default: the pipeline's]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")] = "auto",
-    max_images: Annotated[int | None, typer.Option(help="Only the first images by id.")] = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    max_images: MaxImages = None,
     save_path: Annotated[
         Path | None, typer.Option("--save-path", "-o", help="Folder for numbers and predictions.")
     ] = None,

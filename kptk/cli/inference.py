@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kptk.cli.app import Json, app, dump, fail_unless, finite, only_json
+from kptk.cli.app import (
+    Device,
+    EngineName,
+    Json,
+    PipelineName,
+    app,
+    dump,
+    fail_unless,
+    finite,
+    only_json,
+)
 from kptk.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:
@@ -18,15 +28,12 @@ if TYPE_CHECKING:
 @app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, URLs.")],
-    pipeline: Annotated[
-        str,
-        typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file."),
-    ] = "human_keypoint_detection",
+    pipeline: PipelineName = "human_keypoint_detection",
     save_path: Annotated[
         Path, typer.Option("--save-path", "-o", help="Folder for JSON files and pictures.")
     ] = Path("output"),
-    device: Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")] = "auto",
+    device: Device = "auto",
+    engine: EngineName = "auto",
     det_threshold: Annotated[
         float | None, typer.Option(help="Lowest score of a person. [default: the pipeline's]")
     ] = None,
