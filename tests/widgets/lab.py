@@ -153,6 +153,8 @@ class Lab:
         self.do("await app.commands.execute('apputils:change-theme', {theme: value})", THEMES[name])
         wanted = "true" if name == "light" else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light={wanted}]", state="attached")
+        # what JupyterLab lays over everything meanwhile takes the clicks
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def open(self, path: Path) -> Notebook:
         """Open a notebook below the server's root and start its kernel."""
@@ -189,16 +191,32 @@ class Notebook:
         assert not errors, "\n".join(errors)
 
     def wait_idle(self) -> None:
-        """Wait until the kernel has done everything asked of it."""
+        """Wait until the kernel has done everything asked of it, by cells and by widgets."""
         self.python("pass")
+        self._wait_quiet()
+
+    def _wait_quiet(self) -> None:
+        """Wait for the answers to all messages, also of widgets, which have ways of their own.
+
+        A widget sends one message at a time; what came meanwhile follows the answer.
+        """
+        self.page.wait_for_function(f"async () => {{ {_IN_APP} {_QUIET} }}")
 
     def python(self, code: str) -> str:
         """Run code in the kernel, outside the cells: what it prints, or the last value's text."""
         return str(self.lab.do(_EXECUTE, code))
 
     def value(self, expression: str) -> Any:
-        """An expression in the kernel that JSON can carry."""
+        """An expression in the kernel that JSON can carry, once the kernel is idle."""
+        self._wait_quiet()
         return json.loads(self.python(f"import json; print(json.dumps({expression}))"))
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression in the kernel is true: pages may tell it late on purpose."""
+        deadline = time.monotonic() + _OPEN_MS / 1000
+        while not self.value(expression):
+            assert time.monotonic() < deadline, expression
+            time.sleep(0.1)
 
     def cell(self, index: int) -> Any:
         """Playwright's locator of a cell."""
@@ -244,6 +262,14 @@ class Notebook:
         )
 
 
+_QUIET = """
+const kernel = panel.sessionContext.session.kernel;
+for (let frame = 0; frame < 3; frame += 1) {
+    if (kernel._futures.size) return false;
+    await new Promise(requestAnimationFrame);
+}
+return true;
+"""
 _EXECUTE = """
 const done = panel.sessionContext.session.kernel.requestExecute(
     {code: value, store_history: false});

@@ -33,9 +33,12 @@ def count(notebook):
     return int(notebook.output(1).locator(".kptk-view").get_attribute("data-shown") or 0)
 
 
-def region(notebook):
-    text = notebook.output(1).locator(".kptk-view").get_attribute("data-view")
-    return [float(v) for v in text.split()]
+def until_region(notebook, test):
+    """Wait until the corners of what is shown, x1 y1 x2 y2, pass a test in JavaScript."""
+    view = notebook.output(1).locator(".kptk-view").element_handle()
+    notebook.page.wait_for_function(
+        f"e => (({test})((e.dataset.view ?? '').split(' ').map(Number)))", arg=view
+    )
 
 
 def differ(a, b):
@@ -87,14 +90,13 @@ def test_browse(notebook, lab, shots):
     canvas.click(position={"x": 5, "y": 5})
     notebook.page.mouse.move(size["x"] + 200, size["y"] + 200)
     notebook.page.mouse.wheel(0, -300)
-    notebook.page.wait_for_timeout(300)
-    notebook.wait_idle()
-    x1, y1, x2, y2 = region(notebook)
+    until_region(notebook, "r => r[0] > 0")
+    notebook.until("b.view.region[0] > 0")
+    x1, _, x2, _ = notebook.value("b.view.region")
     assert 0 < x1 < x2 and x2 - x1 < notebook.value("b.view.image_size")[0]
-    assert notebook.value("b.view.region") == pytest.approx([x1, y1, x2, y2], abs=0.1)
     notebook.page.keyboard.press("0")
-    notebook.page.wait_for_timeout(300)
-    assert notebook.value("b.view.region") == [0, 0, *notebook.value("b.view.image_size")]
+    until_region(notebook, "r => r[0] === 0")
+    notebook.until("b.view.region == [0, 0, *b.view.image_size]")
 
     # hover tells a joint's numbers
     x, y, _ = notebook.value("next(m for m in b.view.marks if 'score' in m[2])")

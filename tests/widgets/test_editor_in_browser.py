@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +53,9 @@ def points(notebook: Any, person: int) -> list[list[float]]:
     return [values[i : i + 3] for i in range(0, len(values), 3)]
 
 
-def until(notebook: Any, expression: str) -> None:
-    """Wait for Python to have heard: messages of widgets and code go different ways."""
-    deadline = time.monotonic() + 60
-    while not notebook.value(expression):
-        assert time.monotonic() < deadline, expression
-        time.sleep(0.1)
-
-
 def done(notebook: Any, count: int) -> None:
     """Wait until so many edits can be taken back."""
-    until(notebook, f"editor.labels.n_done == {count}")
+    notebook.until(f"editor.labels.n_done == {count}")
 
 
 def test_correct_labels_with_mouse_and_keys(open_notebook: Any, lab: Any, tmp_path: Path) -> None:
@@ -86,7 +77,7 @@ def test_correct_labels_with_mouse_and_keys(open_notebook: Any, lab: Any, tmp_pa
         2,
     ]
     assert moved[1:] == before[1:]
-    until(notebook, f"[editor.person_id, editor.joint] == [{person}, {NOSE}]")
+    notebook.until(f"[editor.person_id, editor.joint] == [{person}, {NOSE}]")
 
     keys.press("Shift+ArrowLeft")  # the editor has the focus after the drag
     keys.press("ArrowDown")
@@ -186,7 +177,7 @@ def test_draw_place_step_and_zoom(open_notebook: Any, lab: Any) -> None:
     done(notebook, 4)
     assert len(notebook.value("editor._scene['people']")) == n_people
     keys.press("n")
-    until(notebook, "editor.image_id == 2")
+    notebook.until("editor.image_id == 2")
     editor.locator(".place", has_text="2 / 2").wait_for()
     keys.press("?")
     editor.get_by_role("dialog").wait_for()
