@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,11 +35,13 @@ class Engine(Protocol):
     Attributes:
         name: ``"onnxruntime"``, ``"openvino"`` or ``"paddle"``.
         device: ``"cpu"``, ``"gpu:0"``, ...
+        precision: what it computes in: ``"f32"`` or ``"bf16"``.
         input_names: names of the inputs, in the model's order.
     """
 
     name: str
     device: str
+    precision: str
     input_names: tuple[str, ...]
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
@@ -57,7 +60,12 @@ class Engine(Protocol):
 
 
 def load_engine(
-    model: ModelDir, *, engine: str = "auto", device: str = "auto", threads: int | None = None
+    model: ModelDir,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    enable_hpi: bool = False,
 ) -> Engine:
     """Load a model into an engine.
 
@@ -68,6 +76,8 @@ def load_engine(
         device: ``"auto"`` (an accelerator if the engine has one, else the CPU), ``"cpu"``,
             ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``.
         threads: CPU threads; None means all cores this process may use.
+        enable_hpi: allow bfloat16: OpenVINO on a CPU that computes in it. Where that is not to be
+            had, a warning says so and float32 is used.
 
     Raises:
         ModelError: files are missing or broken, or the engine's name is not known.
@@ -76,6 +86,11 @@ def load_engine(
     """
     count = check_threads(threads)
     place = parse_device(device)
+    if enable_hpi:
+        lacking = _no_bfloat16(engine, place)
+        if lacking is None:
+            return _for_kind(model, OpenVinoEngine(onnx_file(model), place, count, "bf16"))
+        warnings.warn(f"enable_hpi: float32 is used, {lacking}.", stacklevel=2)
     if engine == "auto":
         engine = _choose(model, place)
     if engine == "onnxruntime":
@@ -94,6 +109,23 @@ def load_engine(
 
 def _for_kind(model: ModelDir, engine: Engine) -> Engine:
     return _OneAtATime(engine) if model.kind == "detection" else engine
+
+
+def _no_bfloat16(engine: str, place: Device) -> str | None:
+    """Why nothing here computes in reduced precision; None if OpenVINO does."""
+    if engine not in ("auto", "openvino"):
+        return (
+            f"since only OpenVINO has a reduced precision here, and engine={engine!r} is asked for"
+        )
+    if place.kind not in ("auto", "cpu"):
+        return f"since there is no reduced precision for {place} yet"
+    if importlib.util.find_spec("openvino") is None:
+        return "since OpenVINO is not installed: pip install 'kptk[openvino]'"
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return "since this CPU does not compute in bfloat16"
+    return None
 
 
 def _choose(model: ModelDir, place: Device) -> str:
@@ -149,6 +181,7 @@ class OnnxRuntimeEngine:
     """ONNX Runtime, on the CPU or (where its GPU build is installed) on CUDA."""
 
     name = "onnxruntime"
+    precision = "f32"
 
     def __init__(self, onnx: Path, place: Device, threads: int) -> None:
         import onnxruntime
@@ -196,15 +229,18 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
 
 
 class OpenVinoEngine:
-    """OpenVINO on an ONNX file, in float32 (its own default on newer CPUs is bfloat16)."""
+    """OpenVINO on an ONNX file: in float32, though its own default on newer CPUs is bfloat16."""
 
     name = "openvino"
 
-    def __init__(self, onnx: Path, place: Device, threads: int) -> None:
+    def __init__(self, onnx: Path, place: Device, threads: int, precision: str = "f32") -> None:
         openvino = require("openvino", "openvino", "The OpenVINO engine")
         core = openvino.Core()
         place, target = _openvino_target(place, core.available_devices)
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
         if target == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -213,7 +249,7 @@ class OpenVinoEngine:
             raise load_error(error, onnx) from error
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
-        self.device = str(place)
+        self.device, self.precision = str(place), precision
         self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
@@ -221,7 +257,8 @@ class OpenVinoEngine:
         arrays = ordered_inputs(self.input_names, inputs)
         with self._lock:
             try:
-                outputs = self._request.infer(dict(zip(self.input_names, arrays, strict=True)))
+                named = dict(zip(self.input_names, arrays, strict=True))
+                outputs = self._request.infer(named, share_inputs=True)
             except Exception as error:  # as above
                 raise run_error(error, self.input_names, arrays) from error
             return tuple(np.array(output) for output in outputs.values())
@@ -245,7 +282,7 @@ class _OneAtATime:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.name, self.device = engine.name, engine.device
+        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
         self.input_names = engine.input_names
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:

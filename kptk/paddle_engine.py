@@ -24,6 +24,7 @@ class PaddleEngine:
     """Paddle Inference, on every device the installed Paddle was built for."""
 
     name = "paddle"
+    precision = "f32"
 
     def __init__(self, model: ModelDir, place: Device, threads: int) -> None:
         if model.paddle is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 from kptk.config import DET_BATCH_SIZE, KPT_BATCH_SIZE, PipelineConfig, load_config
 from kptk.detector import Detector
@@ -41,7 +42,9 @@ def create_pipeline(
         device: ``"auto"``, ``"cpu"``, ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"``, ``"mlu:0"``. One
             that is missing is an error here; in the YAML it warns and the CPU is used.
         engine: ``"auto"``, ``"onnxruntime"``, ``"openvino"`` or ``"paddle"``.
-        enable_hpi: PaddleX's switch for inference at reduced precision. kptk has none yet.
+        enable_hpi: PaddleX's switch for high-performance inference: allow bfloat16, by OpenVINO.
+            Faster, and a little less exact (`benchmarks/RESULTS.md` says how much of each). A
+            CPU or installation that has none warns and uses float32.
         det_model: another detector: name, model directory or ``.pdparams`` file.
         kpt_model: another keypoint model, likewise.
         det_threshold: lowest score of a person, 0 to 1; None: the YAML's.
@@ -52,16 +55,15 @@ def create_pipeline(
         threads: CPU threads; None: all cores.
 
     Raises:
-        ConfigError: the configuration cannot be used, or ``enable_hpi`` is asked for.
+        ConfigError: the configuration cannot be used.
         ModelError: a model cannot be found or loaded.
         DeviceError: this build lacks the device.
     """
-    _refuse_hpi(enable_hpi)
     config = pipeline if isinstance(pipeline, PipelineConfig) else load_config(pipeline)
     det = find_model(det_model or config.det_model, kind="detection")
     kpt = find_model(kpt_model or config.kpt_model, kind="keypoint")
     _check_img_size(config, det)
-    det_engine, kpt_engine = _load_engines([det, kpt], config, device, engine, threads)
+    det_engine, kpt_engine = _load_engines([det, kpt], config, device, engine, threads, enable_hpi)
     return Pipeline(
         Detector(det, det_engine),
         PoseModel(
@@ -83,6 +85,7 @@ def create_model(
     *,
     device: str = "auto",
     engine: str = "auto",
+    enable_hpi: bool = False,
     batch_size: int | None = None,
     channel_order: str = "rgb",
     flip: bool = False,
@@ -98,6 +101,7 @@ def create_model(
         model: name, model directory or ``.pdparams`` file.
         device: as in :func:`create_pipeline`.
         engine: as in :func:`create_pipeline`.
+        enable_hpi: as in :func:`create_pipeline`.
         batch_size: images (detector) or people (keypoint model) to a call; None: 1 or 16.
         channel_order: of arrays handed in, ``"rgb"`` or ``"bgr"``.
         flip: keypoint model: average with the mirrored person.
@@ -110,7 +114,9 @@ def create_model(
         InputError: ``flip`` or ``udp`` for a detector.
     """
     found = find_model(model)
-    loaded = load_engine(found, engine=engine, device=device, threads=threads)
+    loaded = load_engine(
+        found, engine=engine, device=device, threads=threads, enable_hpi=enable_hpi
+    )
     if found.kind == "detection":
         if flip or udp:
             raise InputError(f"flip and udp are for keypoint models. {found.name} is a detector.")
@@ -126,14 +132,6 @@ def create_model(
         kpt_batch_size=KPT_BATCH_SIZE if batch_size is None else batch_size,
         channel_order=channel_order,
     )
-
-
-def _refuse_hpi(enable_hpi: bool) -> None:
-    if enable_hpi:
-        raise ConfigError(
-            "enable_hpi=True asks for inference at reduced precision, which kptk does not have "
-            "yet. Leave it out: engine='auto' already takes the fastest engine in float32."
-        )
 
 
 def _check_img_size(config: PipelineConfig, det: ModelDir) -> None:
@@ -152,13 +150,19 @@ def _load_engines(
     device: str,
     engine: str,
     threads: int | None,
+    enable_hpi: bool,
 ) -> list[Engine]:
     """Arguments before the YAML; a device that only the YAML asks for may be missing."""
-    chosen = config.engine if engine == "auto" else engine
     from_file = device == "auto" and config.device is not None
     place = config.device if from_file and config.device else device
+    load = partial(
+        load_engine,
+        engine=config.engine if engine == "auto" else engine,
+        threads=threads,
+        enable_hpi=enable_hpi,
+    )
     try:
-        return [load_engine(m, engine=chosen, device=place, threads=threads) for m in models]
+        return [load(model, device=place) for model in models]
     except (DeviceError, MissingDependencyError) as error:
         if not from_file or place == "cpu":
             raise
@@ -167,4 +171,4 @@ def _load_engines(
             f"used instead. {error}",
             stacklevel=3,
         )
-    return [load_engine(m, engine=chosen, device="cpu", threads=threads) for m in models]
+    return [load(model, device="cpu") for model in models]

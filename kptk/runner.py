@@ -78,6 +78,8 @@ class Pipeline:
         parts = [f"{key}={stage.model.name}" for key, stage in stages.items() if stage]
         first = next(stage for stage in stages.values() if stage)
         parts += [f"engine={first.engine.name}", f"device={first.engine.device}"]
+        if first.engine.precision != "f32":
+            parts.append(f"precision={first.engine.precision}")
         if self.detector:
             parts.append(f"det_threshold={self._det_threshold(None):g}")
         if self.pose:

@@ -252,6 +252,37 @@ def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
 
 
 @needs("openvino")
+def test_bfloat16_is_allowed_only_by_enable_hpi(onnx_model: ModelDir) -> None:
+    """The tiny network sums patches of noise: bfloat16 keeps 8 bits, float32 24."""
+    import openvino
+
+    inputs = {"image": IMAGE}
+    exact = patch_sums(IMAGE)
+    full = load_engine(onnx_model, engine="openvino")
+    assert full.precision == "f32"
+    np.testing.assert_allclose(full.run(inputs)[0], exact, atol=1e-4)
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.warns(UserWarning, match="does not compute in bfloat16"):
+            assert load_engine(onnx_model, enable_hpi=True).precision == "f32"
+        return
+    reduced = load_engine(onnx_model, enable_hpi=True)
+    assert (reduced.name, reduced.precision) == ("openvino", "bf16")
+    error = np.abs(reduced.run(inputs)[0] - exact).max()
+    assert 1e-4 < error < 0.05 * np.abs(exact).max()
+
+
+def test_enable_hpi_says_why_there_is_none(
+    onnx_model: ModelDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(UserWarning, match="only OpenVINO has a reduced precision"):
+        found = load_engine(onnx_model, engine="onnxruntime", enable_hpi=True)
+    assert (found.name, found.precision) == ("onnxruntime", "f32")
+    monkeypatch.setattr(kptk.engine.importlib.util, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match=r"pip install 'kptk\[openvino\]'"):
+        load_engine(onnx_model, enable_hpi=True)
+
+
+@needs("openvino")
 def test_openvino_names_what_it_has(onnx_model: ModelDir) -> None:
     with pytest.raises(DeviceError, match="OpenVINO has CPU"):
         load_engine(onnx_model, engine="openvino", device="mlu:0")

@@ -25,7 +25,8 @@ BOXES = np.float32([[10, 10, 50, 90], [20, 5, 60, 95]])
 class DetEngine:
     """Two people a picture, scores .9 and .4; none where the first pixel is black."""
 
-    name, device, input_names = "fake", "cpu", ("image", "scale_factor")
+    name, device, precision = "fake", "cpu", "f32"
+    input_names = ("image", "scale_factor")
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -43,7 +44,8 @@ class DetEngine:
 class KptEngine:
     """Every joint in the middle of the crop, with the value .8."""
 
-    name, device, input_names = "fake", "cpu", ("image",)
+    name, device, precision = "fake", "cpu", "f32"
+    input_names = ("image",)
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -290,14 +292,18 @@ class Loader:
     def __init__(self) -> None:
         self.loaded: list[tuple[str, str, str, int | None]] = []
         self.found: list[str] = []
+        self.hpi: list[bool] = []
 
     def find(self, name: Any, kind: str | None = None) -> Any:
         self.found.append(str(name))
         is_det = kind == "detection" or (kind is None and "det" in str(name))
         return model("detection", (64, 64)) if is_det else model("keypoint", (128, 96))
 
-    def load(self, found: Any, *, engine: str, device: str, threads: int | None) -> Any:
+    def load(
+        self, found: Any, *, engine: str, device: str, threads: int | None, enable_hpi: bool
+    ) -> Any:
         self.loaded.append((found.kind, engine, device, threads))
+        self.hpi.append(enable_hpi)
         if device not in ("auto", "cpu"):
             raise DeviceError(f"no {device} here")
         return DetEngine() if found.kind == "detection" else KptEngine()
@@ -351,9 +357,11 @@ def test_img_size_must_be_the_models(loader: Loader) -> None:
         create_pipeline(PipelineConfig("a-det", "a-kpt", det_img_size=(320, 320)))
 
 
-def test_enable_hpi_is_not_ignored(loader: Loader) -> None:
-    with pytest.raises(ConfigError, match="enable_hpi"):
-        create_pipeline("demo", enable_hpi=True)
+def test_enable_hpi_reaches_both_engines(loader: Loader) -> None:
+    create_pipeline("demo", enable_hpi=True)
+    create_model("some-kpt", enable_hpi=True)
+    create_pipeline("demo")
+    assert loader.hpi == [True] * 3 + [False] * 2
 
 
 def test_create_model_keypoints(loader: Loader) -> None:

@@ -34,7 +34,8 @@ def gaussians(centers: np.ndarray, size: tuple[int, int] = (32, 24), sigma: floa
 class ColourEngine:
     """Heatmap k is the crop's channel k % 3 seen at a quarter of the size, plus its index."""
 
-    name, device, input_names = "fake", "cpu", ("image",)
+    name, device, precision = "fake", "cpu", "f32"
+    input_names = ("image",)
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -44,6 +44,9 @@ PipelineName = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")]
 EngineName = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")]
+EnableHpi = Annotated[
+    bool, typer.Option("--enable-hpi", help="Allow reduced precision (bfloat16) where it is fast.")
+]
 MaxImages = Annotated[int | None, typer.Option(help="Only the first images by id.")]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from kptk.cli.app import (
     Device,
+    EnableHpi,
     EngineName,
     Json,
     MaxImages,
@@ -161,6 +162,7 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     engine: EngineName = "auto",
+    enable_hpi: EnableHpi = False,
     max_images: MaxImages = None,
     save_path: Annotated[
         Path | None, typer.Option("--save-path", "-o", help="Folder for numbers and predictions.")
@@ -174,7 +176,7 @@ def evaluate(
         asked = command.Asked(data, split, predictions, annotations, benchmark, save_path)
         found = command.run(
             asked, pipeline, score_mode=score_mode, det_threshold=det_threshold, flip=flip,
-            udp=udp, device=device, engine=engine, max_images=max_images,
+            udp=udp, device=device, engine=engine, enable_hpi=enable_hpi, max_images=max_images,
         )  # fmt: skip
         if as_json:
             dump(found.document, out)

@@ -10,6 +10,7 @@ import typer
 
 from kptk.cli.app import (
     Device,
+    EnableHpi,
     EngineName,
     Json,
     PipelineName,
@@ -34,6 +35,7 @@ def predict(
     ] = Path("output"),
     device: Device = "auto",
     engine: EngineName = "auto",
+    enable_hpi: EnableHpi = False,
     det_threshold: Annotated[
         float | None, typer.Option(help="Lowest score of a person. [default: the pipeline's]")
     ] = None,
@@ -54,7 +56,7 @@ def predict(
 
     with only_json(as_json) as out:
         try:
-            pipe = create_pipeline(pipeline, device=device, engine=engine)
+            pipe = create_pipeline(pipeline, device=device, engine=engine, enable_hpi=enable_hpi)
         except DownloadError as error:
             raise DownloadError(f"{error} Without a network, try: --pipeline demo") from error
         stream = pipe.predict(

@@ -44,6 +44,7 @@ def run(
     udp: bool | None,
     device: str,
     engine: str,
+    enable_hpi: bool,
     max_images: int | None,
 ) -> Output:
     """Evaluate.
@@ -54,6 +55,8 @@ def run(
     progress = sys.stderr.isatty()
     if asked.benchmark is not None:
         return _benchmark(asked, engine, device, max_images, progress)
+    if enable_hpi and asked.data is None:
+        raise InputError("--enable-hpi is about running a pipeline, and so needs --data.")
     mode = cast(ScoreMode, score_mode)
     if asked.predictions is not None and asked.annotations is not None and asked.data is None:
         found = evaluate(
@@ -63,11 +66,13 @@ def run(
         )  # fmt: skip
     elif asked.data is not None and asked.predictions is None and asked.annotations is None:
         from kptk.coco import load_coco
+        from kptk.pipeline import create_pipeline
 
+        pipe = create_pipeline(pipeline, device=device, engine=engine, enable_hpi=enable_hpi)
         found = evaluate(
-            pipeline, load_coco(asked.data, split=asked.split), score_mode=mode,
-            det_threshold=det_threshold, flip=flip, udp=udp, device=device, engine=engine,
-            max_images=max_images, progress=progress,
+            pipe, load_coco(asked.data, split=asked.split), score_mode=mode,
+            det_threshold=det_threshold, flip=flip, udp=udp, max_images=max_images,
+            progress=progress,
         )  # fmt: skip
     else:
         raise InputError(

@@ -68,6 +68,7 @@ def _model(stage: Detector | PoseModel) -> dict[str, Any]:
         "input_size": list(model.input_size),
         "engine": stage.engine.name,
         "device": stage.engine.device,
+        "precision": stage.engine.precision,
     }
 
 

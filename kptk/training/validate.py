@@ -29,6 +29,7 @@ class NetworkEngine:
 
     name = "network"
     device = "cpu"
+    precision = "f32"
 
     def __init__(self, network: Any, kind: str) -> None:
         self._network = network
