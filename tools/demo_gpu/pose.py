@@ -171,7 +171,8 @@ def batch(store: Store, n: int, strength: Tensor) -> tuple[Tensor, Tensor, Tenso
     joints = torch.where((view.mirror < 0)[:, None, None], joints[:, swap], joints)
     points, seen = view.to_crop(joints[..., :2]), joints[..., 2] > 0
     maps, weight = targets(points, seen)
-    x = cutout(recolour(x, strength), points, seen, strength)
+    inside = x.amax(1, keepdim=True) > 0
+    x = cutout(recolour(x, strength) * inside, points, seen, strength)
     return x, maps, weight, points
 
 

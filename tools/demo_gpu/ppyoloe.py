@@ -238,15 +238,16 @@ class YoloHead(nn.Module):
         logits, bins, points, strides = [], [], [], []
         for i, (y, stride) in enumerate(zip(x, STRIDES, strict=True)):
             n, _, h, w = y.shape
-            logit = self.pred_cls[i](self.stem_cls[i](y) + y)
-            distance = self.pred_reg[i](self.stem_reg[i](y))
+            score, side = self.stem_cls[i](y) + y, self.stem_reg[i](y)
+            with torch.autocast(y.device.type, enabled=False):
+                logit, distance = self.pred_cls[i](score.float()), self.pred_reg[i](side.float())
             logits.append(logit.reshape(n, h * w))
             bins.append(distance.reshape(n, 4, BINS, h * w).permute(0, 3, 1, 2))
             points.append(_cells(h, w, stride, y.device))
             strides.append(torch.full((h * w, 1), float(stride), device=y.device))
         return Found(
-            torch.cat(logits, 1).float(),
-            torch.cat(bins, 1).float(),
+            torch.cat(logits, 1),
+            torch.cat(bins, 1),
             torch.cat(points),
             torch.cat(strides),
         )

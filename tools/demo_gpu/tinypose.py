@@ -214,5 +214,7 @@ class TinyPose(nn.Module):
         self.final_conv = nn.Conv2d(_STAGES[0][1][0], JOINTS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.final_conv(self.backbone(x))
+        y = self.backbone(x).float()
+        with torch.autocast(y.device.type, enabled=False):
+            out: Tensor = self.final_conv(y)
         return out

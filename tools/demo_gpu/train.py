@@ -315,7 +315,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     log = Log(args.out / "log.txt", args.model)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.set_num_threads(2)
+    torch.set_num_threads(2 if device.type == "cuda" else 1)  # spinning threads are slow
     torch.manual_seed(17)
     store, held_out = Store(args.images, device), Store(args.val + 4, device)
     feeds = [(Feed(args.spool, "train"), store), (Feed(args.spool, "val"), held_out)]
