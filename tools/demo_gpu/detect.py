@@ -197,7 +197,7 @@ def distribution(bins: Tensor, sides: Tensor) -> Tensor:
 
 def loss(net: nn.Module, store: Store, n: int, strength: Tensor, how: How, side: int) -> Tensor:
     """The loss of a random batch of images of size ``side``."""
-    drawn = batch(store, n, side, strength, cubic=side != SIZES[0])
+    drawn = batch(store, n, side, strength, cubic=side == SIZE)
     return losses(how(net, drawn.images), drawn)
 
 

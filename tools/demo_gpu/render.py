@@ -69,9 +69,9 @@ def _work(folder: Path, jobs: list[tuple[str, int, int]], deadline: float) -> No
     import cv2
 
     cv2.setNumThreads(1)
-    os.nice(5)  # the trainers' own threads go first
+    parent = os.getppid()
     for name, seed, first in jobs:
-        if time.time() > deadline:
+        if time.time() > deadline or os.getppid() != parent:
             return
         if not (folder / name).exists():
             part = folder / (name + ".part")
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, required=True, help="training images at most")
     parser.add_argument("--val", type=int, default=150, help="held-out images")
     parser.add_argument("--seed", type=int, default=301, help="of training; held out: the next one")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--deadline", type=float, default=float("inf"), help="seconds of the epoch")
     args = parser.parse_args()
     if DEMO_SEED in (args.seed, args.seed + 1):
@@ -100,6 +100,7 @@ def main() -> None:
         context.Process(target=_work, args=(args.spool, names[k :: args.workers], args.deadline))
         for k in range(args.workers)
     ]
+    os.nice(5)  # the trainers' own threads go first
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -1,8 +1,8 @@
 """Render images and train both demo models at the same time, within a time limit.
 
-``python3 -m tools.demo_gpu.run --out DIR --minutes 8 --images 12000`` on a machine with a GPU;
-``--device cpu --images 8 --steps 3`` tries it out without one. Writes ``det.npz``, ``kpt.npz``
-(weights under ppdet's names, for ``python -m kptk.training.pack``) and ``log.txt``.
+``python3 -m tools.demo_gpu.run --out DIR --minutes 8`` on a machine with a GPU; ``--device cpu
+--images 8 --steps 3`` tries it out without one. Writes ``det.npz``, ``kpt.npz`` (weights under
+ppdet's names, for ``python -m kptk.training.pack``) and ``log.txt``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import time
 from pathlib import Path
 
 GRACE = 5.0  # seconds after the deadline until what still runs is ended
+WORTH = 45.0  # seconds that must be left for a second try
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
+    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(prog="python3 -m tools.demo_gpu.run", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of weights and log")
     parser.add_argument("--minutes", type=float, default=8, help="everything, from now")
-    parser.add_argument("--images", type=int, default=12000, help="training images at most")
+    parser.add_argument("--images", type=int, default=9000, help="training images at most")
     parser.add_argument("--val", type=int, default=152, help="held-out images")
     parser.add_argument("--steps", type=int, default=0, help="end after so many steps")
     parser.add_argument("--device", default="cuda")
@@ -32,14 +34,55 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=("det", "kpt"), default=("det", "kpt"))
     parser.add_argument("--det", default="", help="further options of the detector's training")
     parser.add_argument("--kpt", default="", help="further options of the pose model's training")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    parser.add_argument("--workers", type=int, default=max(1, min(14, cores - 2)))
     return parser.parse_args()
 
 
 def start(module: str, *options: object) -> subprocess.Popen[bytes]:
     """Start a module of this package."""
     command = [sys.executable, "-u", "-m", f"tools.demo_gpu.{module}", *map(str, options)]
-    return subprocess.Popen(command)
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return subprocess.Popen(command, env={**os.environ, **single})
+
+
+class Training:
+    """The training of one model; one that dies early is started again, in the simplest way."""
+
+    def __init__(self, model: str, args: argparse.Namespace, deadline: float) -> None:
+        self.model, self.args, self.deadline = model, args, deadline
+        self.code: int | None = None
+        self._tries = 0
+        self._process = self._start()
+
+    def _start(self, *more: object) -> subprocess.Popen[bytes]:
+        args = self.args
+        self._tries += 1
+        return start(
+            *("train", self.model, "--spool", args.spool, "--images", args.images),
+            *("--val", args.val, "--out", args.out, "--device", args.device),
+            *("--deadline", self.deadline, "--steps", args.steps),
+            *("--first", min(128, args.images)),
+            *getattr(args, self.model).split(),
+            *more,
+        )
+
+    def poll(self) -> bool:
+        """Whether it still runs."""
+        self.code = self._process.poll()
+        if self.code and self._tries == 1 and self.deadline - time.time() > WORTH:
+            print(f"{self.model} ended with {self.code}; once more, without graphs", flush=True)
+            weights = self.args.out / f"{self.model}.npz"
+            self._process = self._start(
+                "--single", *(("--start", weights) if weights.exists() else ())
+            )
+            self.code = None
+        return self.code is None
+
+    def end(self) -> int:
+        """End it if it still runs; the exit code."""
+        if self._process.poll() is None:
+            self._process.kill()
+        return self._process.wait()
 
 
 def main() -> int:
@@ -47,27 +90,18 @@ def main() -> int:
     args = parse()
     deadline = time.time() + 60 * args.minutes
     args.spool.mkdir(parents=True, exist_ok=True)
-    shared = ("--spool", args.spool, "--images", args.images, "--val", args.val)
-    render = start("render", *shared, "--workers", args.workers, "--deadline", deadline - 15)
-    first = min(128, args.images)
-    trainers = {
-        model: start(
-            *("train", model, *shared, "--out", args.out, "--device", args.device),
-            *("--deadline", deadline, "--steps", args.steps, "--first", first),
-            *getattr(args, model).split(),
-        )
-        for model in args.models
-    }
-    codes: dict[str, int] = {}
-    for model, process in trainers.items():
-        try:
-            codes[model] = process.wait(max(1.0, deadline + GRACE - time.time()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            codes[model] = process.wait()
-    render.terminate()
+    render = start(
+        *("render", "--spool", args.spool, "--images", args.images, "--val", args.val),
+        *("--workers", args.workers, "--deadline", deadline - 15),
+    )
+    trainings = [Training(model, args, deadline) for model in args.models]
+    while sum(training.poll() for training in trainings) and time.time() < deadline + GRACE:
+        time.sleep(0.2)
+    codes = {training.model: training.end() for training in trainings}
+    count = len(list(args.spool.glob("train-*.npz")))
+    print(f"exit codes {codes}, {count} chunks rendered", flush=True)
+    render.terminate()  # its workers see that it has gone
     render.wait()
-    print(f"exit codes {codes}", flush=True)
     return max(map(abs, codes.values()))
 
 
