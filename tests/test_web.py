@@ -113,4 +113,4 @@ def test_a_server_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(web, "DOWNLOAD_TIMEOUT", 0.01)
     with pytest.raises(InputError, match="given up"):
-        web._read_limited(Trickle(), "http://x/")
+        web._read_limited(Trickle(), "http://x/", 1 << 20)
