@@ -64,6 +64,7 @@ def build_app(pipe: Predictor, options: ServeOptions) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
+    app.state.batcher = batcher
     app.add_middleware(Intake, options=options)
     _add_handlers(app)
     _add_operations(app, _Service(batcher, options))

@@ -78,6 +78,12 @@ class Batcher:
         """Whether pictures are taken in and worked on."""
         return self._thread.is_alive() and not self._closing
 
+    @property
+    def waiting(self) -> int:
+        """How many pictures wait for their turn."""
+        with self._changed:
+            return sum(not job.future.cancelled() for job in self._waiting)
+
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from PIL.Image import DecompressionBombError
@@ -55,7 +54,5 @@ def _fetch(url: str, options: ServeOptions) -> bytes:
 def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(_SPACES.sub("", text), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(
-            f"image must be an image file in base64. Got other text: {error}"
-        ) from None
+    except ValueError as error:  # binascii's own is one
+        raise InputError(f"image must be an image file in base64, and is not: {error}.") from error

@@ -9,8 +9,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kptk.errors import ConfigError
@@ -28,18 +30,26 @@ def run_server(
     on_ready: Callable[[str], object],
 ) -> None:
     """See :func:`kptk.serving.serve`."""
-    with _listen(host, port) as listener, _stop_signals_are_no_failure():
-        config = uvicorn.Config(
-            build_app(pipe, options),
-            http=_limited(options.body_timeout),
-            ws="none",
-            lifespan="on",
-            log_level="info" if access_log else "warning",
-            access_log=access_log,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(options.body_timeout + options.timeout),
-        )
-        _Server(config, lambda: on_ready(_address(host, listener))).run([listener])
+    with listen(host, port) as listener, _stop_signals_are_no_failure():
+        ready = partial(on_ready, _address(host, listener))
+        build_server(build_app(pipe, options), options, ready, access_log).run([listener])
+
+
+def build_server(
+    app: FastAPI, options: ServeOptions, on_ready: Callable[[], object], access_log: bool = False
+) -> uvicorn.Server:
+    """Make the server of an application; ``run`` it with the sockets it listens at."""
+    config = uvicorn.Config(
+        app,
+        http=_limited(options.body_timeout),
+        ws="none",
+        lifespan="on",
+        log_level="info" if access_log else "warning",
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(options.body_timeout + options.timeout),
+    )
+    return _Server(config, on_ready)
 
 
 class _Server(uvicorn.Server):
@@ -69,44 +79,70 @@ class _LimitedProtocol(H11Protocol):
     """
 
     limit: float
-    _timer: asyncio.TimerHandle | None = None
+    _head: asyncio.TimerHandle | None = None
+    _flush: asyncio.TimerHandle | None = None
+    _unsent: float = math.inf  # bytes when it was last looked
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wind()
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        for timer in (self._head, self._flush):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:  # the head is there
-            self._stop()
+        if self._head and self.cycle is not None and not self.cycle.response_complete:
+            self._head.cancel()  # the head is there
 
     def on_response_complete(self) -> None:
-        self._wind()
+        self._await_head()
+        self._await_flush()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        self._wind()
+        self._await_flush()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._stop()
+        self._unsent = math.inf
         super().resume_writing()
 
-    def _wind(self) -> None:
-        self._stop()
-        self._timer = self.loop.call_later(self.limit, self.transport.abort)
+    def _await_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+        self._head = self.loop.call_later(self.limit, self._end_unless_sending)
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _end_unless_sending(self) -> None:
+        if self.transport.get_write_buffer_size():  # the other timer sees to that
+            self._await_head()
+        else:
+            self.transport.abort()
+
+    def _await_flush(self) -> None:
+        self._unsent = math.inf  # more has been written: compare anew
+        if self._flush is None and self.transport.get_write_buffer_size():
+            self._flush = self.loop.call_later(self.limit, self._end_unless_read)
+
+    def _end_unless_read(self) -> None:
+        self._flush = None
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self._unsent:
+            self._unsent = unsent
+            self._flush = self.loop.call_later(self.limit, self._end_unless_read)
+        elif unsent:
+            self.transport.abort()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port; connections wait until a server takes them.
+
+    Raises:
+        ConfigError: it is taken, or the host is no address of this machine.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, place = found[0]
