@@ -177,6 +177,7 @@ if __name__ == "__main__":  # a service that says when it works, and waits for a
 
     class Loud(list[list[int]]):
         def append(self, batch: list[int]) -> None:
+            super().append(batch)
             print("working", batch, flush=True)
 
     def ready_(address: str) -> None:
