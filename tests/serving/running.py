@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import requests
+import uvicorn
 from fake_pair import FakeDetector, FakePose
 from PIL import Image
 
@@ -81,11 +82,13 @@ class Service:
         address: ``http://127.0.0.1:port``.
         detector: of its pipeline.
         batcher: inside it.
+        server: uvicorn's.
     """
 
     address: str
     detector: GatedDetector
     batcher: Batcher
+    server: uvicorn.Server
 
     @property
     def place(self) -> tuple[str, int]:
@@ -123,7 +126,7 @@ def running(options: ServeOptions | None = None, send_buffer: int = 0) -> Iterat
         try:
             assert ready.wait(PATIENCE)
             detector.seen.clear()  # the warm-up
-            yield Service(address, detector, app.state.batcher)
+            yield Service(address, detector, app.state.batcher, server)
         finally:
             detector.gate.set()
             server.should_exit = True

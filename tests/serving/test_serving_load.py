@@ -211,6 +211,15 @@ def test_a_refused_body_is_thrown_away_so_that_the_answer_can_be_read() -> None:
         assert response.status_code == 413
 
 
+def test_answers_are_sent_without_delay() -> None:
+    """Without TCP_NODELAY each answer takes 40 ms longer, until the client's acknowledgement."""
+    with running() as service, requests.Session() as client:
+        client.get(service.address + "/health", timeout=20)
+        (connection,) = service.server.server_state.connections
+        line = connection.transport.get_extra_info("socket")
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_all_bodies_together_are_limited() -> None:
     with running(ServeOptions(max_body_mb=1, max_total_mb=1.5)) as service:
         mib = 1 << 20
