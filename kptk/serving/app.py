@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
@@ -52,10 +51,10 @@ def build_app(pipe: Predictor, options: ServeOptions) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await run_sync(_warm_up, pipe)
+        await asyncio.to_thread(_warm_up, pipe)
         batcher.start()
         yield
-        await run_sync(batcher.close)
+        await asyncio.to_thread(batcher.close)
 
     app = FastAPI(
         title="kptk: human keypoint detection",
@@ -114,7 +113,7 @@ class _Service:
     def __init__(self, batcher: Batcher, options: ServeOptions) -> None:
         self.options = options
         self._batcher = batcher
-        self._fetches = CapacityLimiter(_FETCHES)
+        self._fetches = ThreadPoolExecutor(_FETCHES, "kptk-fetch")
 
     async def health(self) -> Response:
         """Say that the models are loaded and warm."""
@@ -134,13 +133,9 @@ class _Service:
         return answers.answer(log_id, "Success", result)
 
     async def _result(self, asked: DetectionRequest) -> dict[str, Any]:
-        data = await run_sync(
-            load_picture,
-            asked.image,
-            self.options,
-            limiter=self._fetches if is_url(asked.image) else None,
-            abandon_on_cancel=True,
-        )
+        threads = self._fetches if is_url(asked.image) else None  # None: asyncio's own
+        loop = asyncio.get_running_loop()
+        data = await loop.run_in_executor(threads, load_picture, asked.image, self.options)
         job = Job(data, asked.detThreshold, asked.visualize is not False)
         return await asyncio.wrap_future(self._batcher.submit(job))
 

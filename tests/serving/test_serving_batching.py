@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from running import PATIENCE, gated, picture, right_edge
 
-from kptk.errors import ServiceError
+from kptk.errors import MissingDependencyError, ServiceError
+from kptk.serving import create_app, serve
 from kptk.serving.batching import Batcher, Job
 
 
@@ -67,3 +71,17 @@ def test_a_pipeline_that_breaks_its_promise_leaves_nobody_waiting() -> None:
             batcher.submit(Job(picture(1))).result(PATIENCE)
         assert failed.value.status == 500
     batcher.close()
+
+
+def test_the_web_framework_is_loaded_when_it_is_used() -> None:
+    code = "import kptk.serving, kptk.cli, sys; sys.exit('fastapi' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("call", [create_app, serve])
+def test_without_the_extra_it_says_how_to_install_it(
+    call: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kptk\[serve\]'"):
+        call(gated()[0])  # type: ignore[operator]
