@@ -97,11 +97,6 @@ class _LimitedProtocol(H11Protocol):
                 timer.cancel()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head and self.cycle is not None and not self.cycle.response_complete:
-            self._head.cancel()  # the head is there
-
     def on_response_complete(self) -> None:
         self._await_head()
         self._await_flush()
@@ -118,9 +113,11 @@ class _LimitedProtocol(H11Protocol):
     def _await_head(self) -> None:
         if self._head is not None:
             self._head.cancel()
-        self._head = self.loop.call_later(self.limit, self._end_unless_sending)
+        self._head = self.loop.call_later(self.limit, self._end_if_idle)
 
-    def _end_unless_sending(self) -> None:
+    def _end_if_idle(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # the head came, and what follows has limits of its own
         if self.transport.get_write_buffer_size():  # the other timer sees to that
             self._await_head()
         else:
