@@ -43,6 +43,14 @@ class TrainingError(KptkError):
     """A training run could not start or did not finish."""
 
 
+class ServiceError(KptkError):
+    """A request that the service does not answer with a result; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class MissingDependencyError(KptkError, ImportError):
     """An optional package is needed and not installed."""
 

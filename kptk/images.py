@@ -58,13 +58,28 @@ def read_image(source: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, label: str) -> NDArray[np.uint8]:
     """Decode an image file's bytes to RGB uint8 (H, W, 3); ``label`` names it in errors."""
+    _check_bytes(data, label)
+    return _decode(io.BytesIO(data), label)
+
+
+def image_size(data: bytes, label: str) -> tuple[int, int]:
+    """Read (height, width) in pixels from an image file's first bytes, decoding none of it.
+
+    Raises:
+        InputError: it is empty or no image, or PIL's limit forbids opening it.
+    """
+    _check_bytes(data, label)
+    with _opened(io.BytesIO(data), label) as image:
+        return image.height, image.width
+
+
+def _check_bytes(data: bytes, label: str) -> None:
     if not data:
         raise InputError(f"{label} must be an image. Got 0 bytes: it is empty.")
     if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise InputError(
             f"{label} must be an image. Got an HTML page: use the address of the picture itself."
         )
-    return _decode(io.BytesIO(data), label)
 
 
 def _read_file(path: Path) -> NDArray[np.uint8]:
@@ -119,10 +134,17 @@ def _may_be_meant(name: str) -> bool:
 
 
 def _decode(file: IO[bytes], label: str) -> NDArray[np.uint8]:
+    with _opened(file, label) as image:
+        return from_pil(image, label)
+
+
+@contextmanager
+def _opened(file: IO[bytes], label: str) -> Iterator[Image.Image]:
+    """The image, not decoded yet; what goes wrong with it is an InputError."""
     Image.init()
     try:
         with Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
-            return from_pil(image, label)
+            yield image
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -44,8 +44,8 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-# Always there with a declared package: ipywidgets brings both.
-TRANSITIVE = {"IPython", "traitlets"}
+# Always there with a declared package: ipywidgets brings two, fastapi is made of the third.
+TRANSITIVE = {"IPython", "traitlets", "starlette"}
 
 
 def project() -> dict[str, Any]:
@@ -145,8 +145,8 @@ def test_every_import_is_declared(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_renderer_and_training_import_extras_at_once(path: Path) -> None:
-    if path.parent.name in ("demo", "training") and path.name != "__init__.py":
+def test_only_the_renderer_training_and_service_import_extras_at_once(path: Path) -> None:
+    if path.parent.name in ("demo", "serving", "training") and path.name != "__init__.py":
         return
     core = distributions(project()["dependencies"])
     names = {DISTRIBUTIONS.get(name, name) for name in imports(path, at_import=True)}

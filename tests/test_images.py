@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kptk.errors import InputError
-from kptk.images import from_array, from_pil, read_image
+from kptk.images import from_array, from_pil, image_size, read_image
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -221,3 +221,11 @@ def test_a_truncated_file_is_damaged_also_where_pillow_was_told_to_fill_it(
     with pytest.raises(InputError, match="damaged"):
         read_image(file)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_the_size_is_read_without_decoding() -> None:
+    data = encode(Image.new("RGB", (30, 20)))
+    start = data[: data.index(b"IDAT") + 8]  # no pixel is in there
+    assert image_size(data, "it") == image_size(start, "it") == (20, 30)
+    with pytest.raises(InputError, match="it must be an image"):
+        image_size(b"words", "it")

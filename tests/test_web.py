@@ -82,6 +82,26 @@ def test_bad_answers_say_so(
         read_image(server + page)
 
 
+def test_the_page_that_comes_with_a_redirect_is_not_read(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "DOWNLOAD_TIMEOUT", 2)
+    with socket.create_server(("127.0.0.1", 0)) as endless:
+
+        def redirect() -> None:
+            line, _ = endless.accept()
+            head = (
+                f"HTTP/1.1 302 Found\r\nLocation: {server}/a.png\r\nContent-Length: 99999\r\n\r\n"
+            )
+            line.sendall(head.encode() + b"more to come")
+            kept.append(line)
+
+        kept: list[socket.socket] = []
+        threading.Thread(target=redirect, daemon=True).start()
+        assert fetch(f"http://127.0.0.1:{endless.getsockname()[1]}/") == PICTURE
+        kept[0].close()
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a.png", "gopher://x/"])
 def test_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(InputError, match="must start with http"):
@@ -113,4 +133,4 @@ def test_a_server_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(web, "DOWNLOAD_TIMEOUT", 0.01)
     with pytest.raises(InputError, match="given up"):
-        web._read_limited(Trickle(), "http://x/")
+        web._read_limited(Trickle(), "http://x/", 1 << 20)
