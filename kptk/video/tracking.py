@@ -58,11 +58,9 @@ def track(
         InputError: a setting is out of range, or a result has no time and ``fps`` is not given.
     """
     rate = _check_fps(fps)
-    tracker = Tracker(
-        patience=patience,
-        min_similarity=min_similarity,
-        smoother=OneEuro(min_cutoff, beta, forget=patience) if smooth else None,
-    )
+    tracker = Tracker(patience=patience, min_similarity=min_similarity)
+    if smooth:
+        tracker.smoother = OneEuro(min_cutoff, beta, forget=patience)
     return _followed(results, tracker, rate)
 
 
