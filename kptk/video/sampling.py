@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from kptk.errors import InputError
 from kptk.inputs import check_batch_size
 
+_ROUNDED_S = 6e-4  # Matroska keeps whole milliseconds
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -57,7 +59,7 @@ class Choice:
             return False
         if self.sampling.max_fps is None:
             return True
-        slot = math.floor(time * self.sampling.max_fps + 1e-3)  # frame times are rounded
+        slot = math.floor((time + _ROUNDED_S) * self.sampling.max_fps)
         is_new = slot > self.slot
         self.slot = max(slot, self.slot)
         return is_new

@@ -40,8 +40,9 @@ def write_clip(
     codec: str = "libx264",
     pictures: Sequence[np.ndarray] | None = None,
     options: dict[str, str] | None = None,
+    last: float | None = None,
 ) -> Path:
-    """A film with these frame times, in seconds."""
+    """A film with these frame times, in seconds; the last frame stands for ``last`` seconds."""
     shown = pictures or [picture(index) for index in range(len(times))]
     clock = Fraction(1, 1000 if codec == "mpeg4" else 90000)
     with av.open(str(path), "w", options=options or {}) as container:
@@ -52,7 +53,10 @@ def write_clip(
         for time, image in zip(times, shown, strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.time_base, frame.pts = clock, round(time / clock)
-            container.mux(stream.encode(frame))
+            for packet in stream.encode(frame):
+                if last is not None and time == times[-1]:
+                    packet.duration = round(last / clock)
+                container.mux(packet)
         container.mux(stream.encode(None))
     return path
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from clips import SIDE, TIMES, cut, find_square, square_at, write_clip
 
+import kptk.runner
 import kptk.video.camera
 import kptk.video.frames
 from kptk.detector import Detections
@@ -207,6 +208,28 @@ def test_a_camera_gives_frames_until_the_stream_is_closed(cameras: list[FakeCame
     assert cameras[0].released.is_set()
     assert cameras[0].given <= 6  # no more than is read ahead
     assert not [thread for thread in threading.enumerate() if "kptk-read" in thread.name]
+
+
+def test_closing_does_not_wait_for_the_last_reference(
+    cameras: list[FakeCamera], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other Pythons, and tracebacks in notebooks, keep generators alive."""
+    kept = []
+
+    def keeping(real: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            kept.append(real(*arguments, **options))
+            return kept[-1]
+
+        return wrapped
+
+    monkeypatch.setattr(kptk.video.frames, "read_camera", keeping(kptk.video.frames.read_camera))
+    monkeypatch.setattr(kptk.runner, "iter_frames", keeping(kptk.runner.iter_frames))
+    results = Pipeline(None, _Points()).predict(0)  # type: ignore[arg-type]
+    next(results)
+    results.close()
+    assert cameras[0].released.is_set()
+    assert len(kept) == 2
 
 
 def test_dropping_or_leaving_a_prediction_lets_go_of_the_camera(cameras: list[FakeCamera]) -> None:

@@ -66,8 +66,10 @@ def test_variable_frame_times_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_film_whose_last_frame_stands_long_is_whole(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", [0.0, 0.04, 5.0])
-    assert len(frames(path)) == 3  # and no error
+    path = write_clip(tmp_path / "a.mp4", codec="mpeg4", last=5.0)
+    info = probe(path)
+    assert info.duration == pytest.approx(TIMES[-1] + 5)
+    assert len(frames(path)) == 20  # and no error
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,12 @@ def test_sampling(tmp_path: Path, every: int, max_fps: float | None, numbers: li
     assert [frame.number for frame in found] == numbers
     assert [frame.time for frame in found] == pytest.approx([TIMES[n - 1] for n in numbers])
     assert abs(Sampling(every, max_fps).count(20, 25.0) - len(numbers)) <= 1
+
+
+def test_sampling_at_the_films_own_rate_takes_all_frames(tmp_path: Path) -> None:
+    """Matroska rounds .0333 s to .033 s, which is before the slot that starts there."""
+    path = write_clip(tmp_path / "a.mkv", [index / 30 for index in range(20)])
+    assert len(frames(path, max_fps=30)) == 20
 
 
 @pytest.mark.parametrize("setting", [{"every": 0}, {"max_fps": 0}, {"max_fps": float("nan")}])
