@@ -61,9 +61,11 @@ def probe(path: str | Path) -> VideoInfo:
         MissingDependencyError: PyAV is not installed.
     """
     with _open(Path(path).expanduser()) as (container, stream):
-        first = next(container.decode(stream), None)
+        film = _Film(Path(path), _fps(stream), None)
+        with closing(film.decode(container, stream)) as frames:
+            first = next((frame for _, _, frame in frames), None)
         if first is None:
-            raise InputError(f"{path} holds no frame that can be read.")
+            raise InputError(f"{path} holds no frame that can be read: it is damaged.")
         turn = _turn(first)
         width, height = (first.height, first.width) if turn.swaps else (first.width, first.height)
         return VideoInfo(

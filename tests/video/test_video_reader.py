@@ -188,6 +188,22 @@ def test_damage_in_the_middle_costs_only_the_frames_it_hits(tmp_path: Path) -> N
     assert "could not be read" in message
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_damaged_start_is_no_error_but_ours(tmp_path: Path, codec: str) -> None:
+    path = noisy(tmp_path / "a.mp4", codec, movflags="faststart")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : start + 500] = b"\xff" * 500
+    path.write_bytes(data)
+    good, message = until_error(path)
+    assert "damaged" in message
+    if good:
+        assert probe(path).width == SIZE[1]
+    else:
+        with pytest.raises(InputError, match="damaged"):
+            probe(path)
+
+
 def broken(tmp_path: Path, name: str) -> Path:
     path = tmp_path / name
     if name == "sound.mp4":
