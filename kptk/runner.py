@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kptk.config import DET_BATCH_SIZE, KPT_BATCH_SIZE
 from kptk.detector import Detections, Detector
 from kptk.errors import InputError, KptkError
+from kptk.given_boxes import boxes_per_frame, pair
 from kptk.inputs import check_batch_size, check_boxes, check_threshold
 from kptk.pose import PoseModel
 from kptk.results import PoseResult
@@ -170,14 +171,7 @@ class Pipeline:
         Raises:
             InputError: an argument is wrong (at once), or an image is (``on_error="raise"``).
         """
-        run = _Run(
-            det_threshold=None if det_threshold is None else check_threshold(det_threshold),
-            kpt_threshold=self.kpt_threshold
-            if kpt_threshold is None
-            else check_threshold(kpt_threshold, "kpt_threshold"),
-            batch_size=self.det_batch_size if batch_size is None else check_batch_size(batch_size),
-            raises=_check_choice("on_error", on_error, ("skip", "raise")) == "raise",
-        )
+        run = self._settings(det_threshold, kpt_threshold, batch_size, on_error)
         frames = iter_frames(
             source,
             channel_order=channel_order or self.channel_order,
@@ -186,8 +180,24 @@ class Pipeline:
         )
         if boxes is None:
             return self._stream(frames, ((frame, None) for frame in frames), run)
-        per_frame = _boxes_per_frame(boxes, is_single(source))
-        return self._stream(frames, _pair(frames, per_frame), run)
+        per_frame = boxes_per_frame(boxes, is_single(source))
+        return self._stream(frames, pair(frames, per_frame), run)
+
+    def _settings(
+        self,
+        det_threshold: float | None,
+        kpt_threshold: float | None,
+        batch_size: int | None,
+        on_error: str,
+    ) -> _Run:
+        return _Run(
+            det_threshold=None if det_threshold is None else check_threshold(det_threshold),
+            kpt_threshold=self.kpt_threshold
+            if kpt_threshold is None
+            else check_threshold(kpt_threshold, "kpt_threshold"),
+            batch_size=self.det_batch_size if batch_size is None else check_batch_size(batch_size),
+            raises=_check_choice("on_error", on_error, ("skip", "raise")) == "raise",
+        )
 
     def _stream(
         self, frames: Frames, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
@@ -279,39 +289,6 @@ def is_single(source: object) -> bool:
         return np.asarray(source).dtype.kind not in "OU" or np.ndim(source) == 0
     holds_bytes = isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read")
     return holds_bytes or not isinstance(source, Iterable)
-
-
-def _boxes_per_frame(boxes: Any, single: bool) -> Iterable[Any]:
-    """One array of boxes for each frame."""
-    if single:
-        return [check_boxes(boxes)]
-    if not isinstance(boxes, Iterable) or (isinstance(boxes, np.ndarray) and boxes.ndim == 2):
-        raise InputError(
-            "boxes for several images must be a list with one array (N, 4) for each image. "
-            f"Got {type(boxes).__name__}{getattr(boxes, 'shape', '')}."
-        )
-    return boxes
-
-
-def _pair(
-    frames: Iterator[Frame | BadFrame], boxes: Iterable[Any]
-) -> Iterator[tuple[Frame | BadFrame, Any]]:
-    """Frames with their boxes; an error where there are more of one than of the other."""
-    rest = iter(boxes)
-    missing = object()
-    count = 0
-    for count, frame in enumerate(frames, 1):
-        given = next(rest, missing)
-        if given is missing or given is None:
-            raise InputError(
-                f"boxes must hold one array (N, 4) for each image. Image {count}, {frame.name}, "
-                "has none; for an image without people give an empty list."
-            )
-        yield frame, given
-    if next(rest, missing) is not missing:
-        raise InputError(
-            f"boxes must hold one array for each image. There are only {count} images."
-        )
 
 
 def _whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,13 @@ from kptk.cli.app import (
 )
 from kptk.cli.report import Report, expected, source_of
 from kptk.errors import ConfigError, DownloadError
+
+Every = Annotated[int, typer.Option(help="Of films: every n-th frame.")]
+MaxFps = Annotated[
+    float | None, typer.Option(help="Of films: frames a second at most. [default: all]")
+]
+Track = Annotated[bool, typer.Option("--track/--no-track", help="Number the people of a film.")]
+Smooth = Annotated[bool, typer.Option("--smooth", help="Smooth joints in films.")]
 
 
 @app.command()
@@ -46,19 +52,13 @@ def predict(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read subfolders.")] = False,
     no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures, no films.")] = False,
-    every: Annotated[int, typer.Option(help="Of films: every n-th frame.")] = 1,
-    max_fps: Annotated[
-        float | None, typer.Option(help="Of films: frames a second at most. [default: all]")
-    ] = None,
-    track: Annotated[
-        bool, typer.Option("--track/--no-track", help="Number the people of a film.")
-    ] = True,
-    smooth: Annotated[bool, typer.Option("--smooth", help="Smooth joints in films.")] = False,
+    every: Every = 1,
+    max_fps: MaxFps = None,
+    track: Track = True,
+    smooth: Smooth = False,
     as_json: Json = False,
 ) -> None:
     """Find people in images and films; save JSON and pictures, print a short table."""
-    from tqdm import tqdm
-
     from kptk import create_pipeline
 
     if smooth and not track:
@@ -81,11 +81,7 @@ def predict(
         report = Report(
             save_path, pictures=not no_img, table=not as_json, track=track, smooth=smooth
         )
-        total, moving = expected(sources, every, max_fps)
-        silent = None if as_json or moving else True  # None: unless stderr is a terminal
-        with closing(stream), report:
-            for result in tqdm(stream, total=total, unit=" images", disable=silent, leave=False):
-                report.add(result)
+        report.take(stream, *expected(sources, every, max_fps))
         if as_json:
             dump({"results": report.results, "errors": report.errors}, out)
     report.finish()

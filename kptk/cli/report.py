@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,23 @@ class Report:
         elif self.film is not None:
             self.film.__exit__(kind, error, trace)
         return stopped
+
+    def take(
+        self, stream: Generator[PoseResult, None, None], total: int | None, moving: bool
+    ) -> None:
+        """All results of a stream, which is closed; with a bar where lines are slow to come.
+
+        Args:
+            stream: the results.
+            total: how many there will be; None: that is not known.
+            moving: whether there are films or cameras among them.
+        """
+        from tqdm import tqdm
+
+        silent = True if self.table and not moving else None  # None: unless at a terminal
+        with closing(stream), self:
+            for result in tqdm(stream, total=total, unit=" images", disable=silent, leave=False):
+                self.add(result)
 
     def add(self, result: PoseResult) -> None:
         from kptk.video.saved import film_of
