@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -235,6 +236,12 @@ def test_what_is_no_film_is_one_clear_error(tmp_path: Path, name: str, message: 
     assert path.name in said
     with pytest.raises(InputError, match=message):
         probe(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    odd = write_clip(tmp_path / "a.mp4", TIMES[:1]).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    assert len(frames(odd)) == 1
 
 
 def test_without_pyav_the_install_line_is_named(
