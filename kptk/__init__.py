@@ -36,6 +36,9 @@ _HOMES = {
     "load_run": "kptk.training.run",
     "compare_runs": "kptk.training.table",
     "Run": "kptk.training.run",
+    "VideoWriter": "kptk.video.writer",
+    "save_video": "kptk.video.writer",
+    "track": "kptk.video.tracking",
     "swap_weights": "kptk.swap",
     "KptkError": "kptk.errors",
 }
@@ -54,6 +57,7 @@ __all__ = [
     "PoseResult",
     "Run",
     "TrainingMonitor",
+    "VideoWriter",
     "analyze",
     "check_model",
     "compare_runs",
@@ -66,8 +70,10 @@ __all__ = [
     "list_models",
     "load_coco",
     "load_run",
+    "save_video",
     "show_versions",
     "swap_weights",
+    "track",
 ]
 
 if TYPE_CHECKING:
@@ -86,6 +92,8 @@ if TYPE_CHECKING:
     from kptk.training.finetune import finetune
     from kptk.training.run import Run, load_run
     from kptk.training.table import compare_runs
+    from kptk.video.tracking import track
+    from kptk.video.writer import VideoWriter, save_video
     from kptk.widgets.browser import PoseBrowser
     from kptk.widgets.compare import CompareRuns
     from kptk.widgets.dataset import DatasetReport

@@ -14,6 +14,8 @@ from kptk.skeleton import COCO17, Skeleton
 # Blue against orange stays apart under every common colour-vision deficiency. RGB.
 COLOURS = {"left": (64, 156, 255), "right": (255, 146, 20), "centre": (236, 236, 236)}
 _DARK = (18, 18, 22)
+# Boxes of people who are followed: three of Okabe and Ito's colours, far from the sides'. RGB.
+_TRACKS = ((0, 158, 115), (240, 228, 66), (204, 121, 167))
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 
 
@@ -25,6 +27,7 @@ def draw_poses(
     *,
     skeleton: Skeleton = COCO17,
     kpt_threshold: float = 0.2,
+    track_ids: NDArray[np.int64] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw people on a copy of an image.
 
@@ -38,6 +41,8 @@ def draw_poses(
         keypoints: (N, K, 3) x, y in pixels, score.
         skeleton: names and limbs of the K joints.
         kpt_threshold: lowest score of a joint that counts as found.
+        track_ids: (N,) numbers of people who are followed through a film: written before the
+            scores, and each box has its number's colour. None: no numbers.
 
     Returns:
         RGB uint8 (H, W, 3), a new array.
@@ -50,13 +55,14 @@ def draw_poses(
     order = np.argsort(scores, kind="stable")  # the surest person ends on top
     widths = [_line_width(boxes[i], keypoints[i], image.shape) for i in range(len(boxes))]
     for i in order:
-        _draw_box(canvas, boxes[i], widths[i])
+        _draw_box(canvas, boxes[i], widths[i], None if track_ids is None else int(track_ids[i]))
     for i in order:
         joints = _joints(keypoints[i], kpt_threshold, canvas.shape)
         _draw_limbs(canvas, joints, skeleton, widths[i])
         _draw_joints(canvas, joints, skeleton, widths[i])
     for i in order:
-        _draw_label(canvas, boxes[i], float(scores[i]))
+        number = "" if track_ids is None else f"#{track_ids[i]} "
+        _draw_label(canvas, boxes[i], float(scores[i]), number)
     return canvas
 
 
@@ -108,14 +114,17 @@ def _fixed(points: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.in
     return fixed.astype(np.int32)
 
 
-def _draw_box(canvas: NDArray[np.uint8], box: NDArray[np.float32], width: int) -> None:
+def _draw_box(
+    canvas: NDArray[np.uint8], box: NDArray[np.float32], width: int, track: int | None
+) -> None:
     import cv2
 
     if not np.isfinite(box).all():
         return
     corners = _fixed(box.reshape(2, 2), canvas.shape).tolist()
-    line = max(1, width // 3)
-    for colour, extra in ((_DARK, 2), (COLOURS["centre"], 0)):
+    line = max(1, width // 3) if track is None else max(1, width // 2)
+    inner = COLOURS["centre"] if track is None else _TRACKS[track % len(_TRACKS)]
+    for colour, extra in ((_DARK, 2), (inner, 0)):
         cv2.rectangle(
             canvas, corners[0], corners[1], colour, line + extra, cv2.LINE_AA, _SHIFT
         )  # fmt: skip
@@ -190,12 +199,14 @@ def _circle(
     cv2.circle(canvas, center, radius, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_label(canvas: NDArray[np.uint8], box: NDArray[np.float32], score: float) -> None:
-    """Write the score on a dark plate above the box, or inside it at the picture's edge."""
+def _draw_label(
+    canvas: NDArray[np.uint8], box: NDArray[np.float32], score: float, number: str
+) -> None:
+    """Write number and score on a dark plate above the box, or inside it at the picture's edge."""
     if not (np.isfinite(box).all() and np.isfinite(score)):
         return
     size = int(np.clip((box[3] - box[1]) / 8, 11, max(11, max(canvas.shape[:2]) / 50)))
-    plate = _plate(f"{score:.2f}", size)
+    plate = _plate(f"{number}{score:.2f}", size)
     height, width = plate.shape[:2]
     top = int(box[1]) - height if box[1] >= height else int(box[1])
     top = max(0, min(top, canvas.shape[0] - height))

@@ -27,6 +27,7 @@ IMAGE_SUFFIXES = frozenset((
 ))
 VIDEO_SUFFIXES = frozenset((
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp",
+    ".3g2", ".ts", ".mts", ".m2ts", ".ogv",
 ))
 # fmt: on
 
@@ -88,8 +89,7 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path} must be an image file. Got a folder.")
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise InputError(
-            f"{path} is a video; video files are not supported yet. Extract its frames "
-            "(for example: ffmpeg -i clip.mp4 frames/%06d.png) and pass the folder."
+            f"{path} is a video, and one image is wanted here. A pipeline's predict takes videos."
         )
     if not path.is_file():
         raise InputError(f"{path} must be a regular file. Got a device, pipe or socket.")
@@ -130,7 +130,7 @@ def check_path(path: Path) -> None:
 
 def _may_be_meant(name: str) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    return not suffix or suffix in IMAGE_SUFFIXES
+    return not suffix or suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
 
 
 def _decode(file: IO[bytes], label: str) -> NDArray[np.uint8]:

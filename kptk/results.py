@@ -52,6 +52,10 @@ class PoseResult:
         error: why there is no result; None when all went well.
         kpt_threshold: points below it are drawn hollow. It removes nothing.
         skeleton: names and limbs of the K joints.
+        time: seconds from the film's first frame; None for single pictures.
+        frame: number of the frame in its film, from 1; None for single pictures.
+        track_ids: int64 (N,), the same for one person in all frames of a film, as
+            :func:`kptk.track` gives them; None where nobody was followed.
     """
 
     image: NDArray[np.uint8] | None
@@ -64,6 +68,9 @@ class PoseResult:
     error: KptkError | None = None
     kpt_threshold: float = 0.2
     skeleton: Skeleton = COCO17
+    time: float | None = None
+    frame: int | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -74,24 +81,28 @@ class PoseResult:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"<PoseResult {self.name}: error: {self.error}>"
-        return f"<PoseResult {self.name}: {_count(len(self))}{self._size()}>"
+        moment = "" if self.time is None else f", at {self.time:.3f} s"
+        return f"<PoseResult {self.name}: {_count(len(self))}{self._size()}{moment}>"
 
     def _size(self) -> str:
         return "" if self.image is None else f", {self.image.shape[1]}x{self.image.shape[0]} px"
 
     def __eq__(self, other: object) -> bool:
-        """Same name, path, people and error; the pixels are not compared."""
+        """Same name, path, moment, people and error; the pixels are not compared."""
         if not isinstance(other, PoseResult):
             return NotImplemented
         arrays = ("boxes", "scores", "keypoints")
-        return (self.name, self.path, str(self.error)) == (
-            other.name,
-            other.path,
-            str(other.error),
-        ) and all(
-            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
-            for name in arrays
+        return (
+            self._key() == other._key()
+            and _same_ids(self.track_ids, other.track_ids)
+            and all(
+                np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+                for name in arrays
+            )
         )
+
+    def _key(self) -> tuple[object, ...]:
+        return self.name, self.path, str(self.error), self.time, self.frame
 
     @property
     def kpt_scores(self) -> NDArray[np.float32]:
@@ -108,7 +119,8 @@ class PoseResult:
 
         ``{"input_path", "boxes": [{"coordinate": [x1, y1, x2, y2], "det_score",
         "keypoints": [[x, y, score], …], "kpt_score"}]}``. Missing numbers are None; a result
-        with an error has ``"error"``, its message, too.
+        with an error has ``"error"``, its message, too. Frames of films add ``"frame"``
+        and ``"time"``, people who were followed ``"track_id"``.
         """
         people = zip(self.boxes, self.scores, self.keypoints, self.kpt_scores, strict=True)
         boxes = [
@@ -120,10 +132,17 @@ class PoseResult:
             }
             for box, score, points, kpt_score in people
         ]
-        record: dict[str, Any] = {"input_path": self.path, "boxes": boxes}
+        if self.track_ids is not None:
+            for box, track_id in zip(boxes, self.track_ids.tolist(), strict=True):
+                box["track_id"] = track_id
+        record: dict[str, Any] = {"input_path": self.path, **self._moment(), "boxes": boxes}
         if self.error is not None:
             record["error"] = str(self.error)
         return record
+
+    def _moment(self) -> dict[str, Any]:
+        moment = {"frame": self.frame, "time": self.time}
+        return {key: value for key, value in moment.items() if value is not None}
 
     @property
     def img(self) -> Image.Image:
@@ -134,19 +153,27 @@ class PoseResult:
         """
         from PIL import Image
 
+        return Image.fromarray(self.drawn())
+
+    def drawn(self) -> NDArray[np.uint8]:
+        """:attr:`img` as an array, RGB uint8 (H, W, 3).
+
+        Raises:
+            InputError: the image could not be read.
+        """
         from kptk.draw import draw_poses
 
         if self.image is None:
             raise InputError(f"{self.name} has no picture. {self.error or 'It holds no image.'}")
-        drawn = draw_poses(
+        return draw_poses(
             self.image,
             self.boxes,
             self.scores,
             self.keypoints,
             skeleton=self.skeleton,
             kpt_threshold=self.kpt_threshold,
+            track_ids=self.track_ids,
         )
-        return Image.fromarray(drawn)
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print the result, as indented JSON or (``format_json=False``) as one dict line."""
@@ -209,7 +236,9 @@ class PoseResult:
 
         Returns:
             Columns ``image, person, x1, y1, x2, y2, det_score, kpt_score``, then for each joint
-            ``nose.x, nose.y, nose.score``, …; coordinates in pixels, missing is NaN.
+            ``nose.x, nose.y, nose.score``, …; coordinates in pixels, missing is NaN. Frames of
+            films have ``frame, time`` after ``image``, people who were followed ``track_id``
+            after ``person``.
         """
         import pandas as pd
 
@@ -218,8 +247,12 @@ class PoseResult:
         points = self.keypoints.reshape(len(self), len(joints))
         rows = np.column_stack([self.boxes, self.scores, self.kpt_scores, points])
         table = pd.DataFrame(rows, columns=columns)
-        table.insert(0, "image", self.name)
-        table.insert(1, "person", np.arange(len(self)))
+        first: dict[str, Any] = {"image": self.name, **self._moment()}
+        first["person"] = np.arange(len(self))
+        if self.track_ids is not None:
+            first["track_id"] = self.track_ids
+        for place, (name, values) in enumerate(first.items()):
+            table.insert(place, name, values)
         return table
 
     def to_coco(
@@ -316,6 +349,9 @@ class PoseResult:
             [f"{score:.2f}" for score in self.scores],
             [", ".join(f"{value:.0f}" for value in box) for box in self.boxes],
         ]
+        if self.track_ids is not None:
+            heads.insert(1, "track")
+            columns.insert(1, [str(track_id) for track_id in self.track_ids])
         if len(self.skeleton):  # a detector alone gives boxes only
             heads += ["points score", f"points \u2265 {self.kpt_threshold:g}"]
             solid = (self.keypoints[..., 2] >= self.kpt_threshold).sum(axis=1)
@@ -329,6 +365,10 @@ class PoseResult:
         header = "".join(f"<th>{head}</th>" for head in heads)
         body = "".join(rows)
         return f"{title}<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _same_ids(a: NDArray[np.int64] | None, b: NDArray[np.int64] | None) -> bool:
+    return np.array_equal(a, b) if a is not None and b is not None else a is b
 
 
 def _count(people: int) -> str:

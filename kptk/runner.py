@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from kptk.config import DET_BATCH_SIZE, KPT_BATCH_SIZE
 from kptk.detector import Detections, Detector
 from kptk.errors import InputError, KptkError
+from kptk.given_boxes import boxes_per_frame, pair
 from kptk.inputs import check_batch_size, check_boxes, check_threshold
 from kptk.pose import PoseModel
 from kptk.results import PoseResult
 from kptk.skeleton import COCO17, Skeleton
-from kptk.sources import BadFrame, Frame, iter_frames
+from kptk.sources import BadFrame, Frame, Frames, is_video, iter_frames
+from kptk.video.sampling import Sampling
 
 OnError = Literal["skip", "raise"]
 KPT_THRESHOLD = 0.2
@@ -98,8 +101,13 @@ class Pipeline:
         channel_order: str | None = None,
         recursive: bool = False,
         batch_size: int | None = None,
+        every: int = 1,
+        max_fps: float | None = None,
     ) -> PoseResult | list[PoseResult]:
-        """Predict at once: one image gives a PoseResult; a list or a folder gives a list.
+        """Predict at once: one image gives a PoseResult; a list, folder or film gives a list.
+
+        Such a list holds every picture: for films longer than a few seconds use :meth:`predict`.
+        A camera gives one picture.
 
         Arrays are RGB; ``channel_order="bgr"`` takes OpenCV's. The arguments are those of
         :meth:`predict`, but errors are raised.
@@ -113,8 +121,11 @@ class Pipeline:
             channel_order=channel_order,
             recursive=recursive,
             batch_size=batch_size,
+            every=every,
+            max_fps=max_fps,
         )
-        return next(results) if is_single(source) else list(results)
+        with closing(results):
+            return next(results) if is_single(source) else list(results)
 
     def predict(
         self,
@@ -127,15 +138,21 @@ class Pipeline:
         channel_order: str | None = None,
         recursive: bool = False,
         batch_size: int | None = None,
-    ) -> Iterator[PoseResult]:
+        every: int = 1,
+        max_fps: float | None = None,
+    ) -> Generator[PoseResult, None, None]:
         """Predict image by image: one result a frame, in order.
 
         Arrays are RGB, unlike PaddleX's BGR; ``channel_order="bgr"`` takes OpenCV's. Only the
         images of the current batch are in memory, and two that are read ahead from files.
 
+        Results of films have ``time`` and ``frame``. A film that is damaged or cut off gives its
+        good frames, then one result with the error. Closing the generator, or dropping it, lets
+        go of the film or camera.
+
         Args:
-            source: path, URL, folder, array (H, W, 3), PIL image, bytes, dict, or a list or
-                generator of these.
+            source: path of an image or a video, URL, folder, index of a camera, array
+                (H, W, 3), PIL image, bytes, dict, or a list or generator of these.
             boxes: skip the detector: for one image an array (N, 4) of pixels
                 (x1, y1, x2, y2), for several a list with one such array for each. They come
                 back in this order with score 1.
@@ -147,14 +164,35 @@ class Pipeline:
             channel_order: of arrays handed in, ``"rgb"`` or ``"bgr"``.
             recursive: whether folders are read with their subfolders.
             batch_size: images that go through together; None: the configuration's.
+            every: of films and cameras, 1 takes all frames, 2 every second one, ...
+            max_fps: of films and cameras, frames a second at most, in the film's time.
 
         Returns:
-            An iterator of results.
+            A generator of results.
 
         Raises:
             InputError: an argument is wrong (at once), or an image is (``on_error="raise"``).
         """
-        run = _Run(
+        run = self._settings(det_threshold, kpt_threshold, batch_size, on_error)
+        frames = iter_frames(
+            source,
+            channel_order=channel_order or self.channel_order,
+            recursive=recursive,
+            sampling=Sampling(every, max_fps),
+        )
+        if boxes is None:
+            return self._stream(frames, ((frame, None) for frame in frames), run)
+        per_frame = boxes_per_frame(boxes, is_single(source))
+        return self._stream(frames, pair(frames, per_frame), run)
+
+    def _settings(
+        self,
+        det_threshold: float | None,
+        kpt_threshold: float | None,
+        batch_size: int | None,
+        on_error: str,
+    ) -> _Run:
+        return _Run(
             det_threshold=None if det_threshold is None else check_threshold(det_threshold),
             kpt_threshold=self.kpt_threshold
             if kpt_threshold is None
@@ -162,15 +200,14 @@ class Pipeline:
             batch_size=self.det_batch_size if batch_size is None else check_batch_size(batch_size),
             raises=_check_choice("on_error", on_error, ("skip", "raise")) == "raise",
         )
-        frames = iter_frames(
-            source, channel_order=channel_order or self.channel_order, recursive=recursive
-        )
-        if boxes is None:
-            return self._stream(((frame, None) for frame in frames), run)
-        per_frame = _boxes_per_frame(boxes, is_single(source))
-        return self._stream(_pair(frames, per_frame), run)
 
     def _stream(
+        self, frames: Frames, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
+    ) -> Generator[PoseResult, None, None]:
+        with closing(frames):
+            yield from self._batches(pairs, run)
+
+    def _batches(
         self, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
     ) -> Iterator[PoseResult]:
         while batch := list(islice(pairs, run.batch_size)):
@@ -209,6 +246,8 @@ class Pipeline:
                 keypoints=points,
                 kpt_threshold=run.kpt_threshold,
                 skeleton=COCO17 if self.pose else NO_JOINTS,
+                time=frame.time,
+                frame=frame.number,
             )
             for (frame, _), found, points in zip(batch, people, keypoints, strict=True)
         ]
@@ -244,46 +283,14 @@ class Pipeline:
 def is_single(source: object) -> bool:
     """Whether a source is one image, so that ``pipe(source)`` gives one result."""
     if isinstance(source, str | os.PathLike):
-        return not Path(os.fsdecode(source)).expanduser().is_dir()
+        text = os.fsdecode(source)
+        return not Path(text).expanduser().is_dir() and not is_video(text)
     if isinstance(source, Mapping):
         return len(source) == 1 and is_single(next(iter(source.values())))
     if hasattr(source, "__array__"):
         return np.asarray(source).dtype.kind not in "OU" or np.ndim(source) == 0
     holds_bytes = isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read")
     return holds_bytes or not isinstance(source, Iterable)
-
-
-def _boxes_per_frame(boxes: Any, single: bool) -> Iterable[Any]:
-    """One array of boxes for each frame."""
-    if single:
-        return [check_boxes(boxes)]
-    if not isinstance(boxes, Iterable) or (isinstance(boxes, np.ndarray) and boxes.ndim == 2):
-        raise InputError(
-            "boxes for several images must be a list with one array (N, 4) for each image. "
-            f"Got {type(boxes).__name__}{getattr(boxes, 'shape', '')}."
-        )
-    return boxes
-
-
-def _pair(
-    frames: Iterator[Frame | BadFrame], boxes: Iterable[Any]
-) -> Iterator[tuple[Frame | BadFrame, Any]]:
-    """Frames with their boxes; an error where there are more of one than of the other."""
-    rest = iter(boxes)
-    missing = object()
-    count = 0
-    for count, frame in enumerate(frames, 1):
-        given = next(rest, missing)
-        if given is missing or given is None:
-            raise InputError(
-                f"boxes must hold one array (N, 4) for each image. Image {count}, {frame.name}, "
-                "has none; for an image without people give an empty list."
-            )
-        yield frame, given
-    if next(rest, missing) is not missing:
-        raise InputError(
-            f"boxes must hold one array for each image. There are only {count} images."
-        )
 
 
 def _whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -306,6 +313,8 @@ def _failed(frame: Frame | BadFrame, error: KptkError, run: _Run) -> PoseResult:
         keypoints=np.zeros((0, len(COCO17), 3), np.float32),
         error=error,
         kpt_threshold=run.kpt_threshold,
+        time=frame.time if isinstance(frame, Frame) else None,
+        frame=frame.number if isinstance(frame, Frame) else None,
     )
 
 

@@ -6,15 +6,12 @@ A member that cannot be read becomes a BadFrame in its place; the rest of the st
 from __future__ import annotations
 
 import os
-import re
-import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from itertools import chain, groupby, islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,47 +19,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kptk.errors import InputError, KptkError
+from kptk.frames import BadFrame, Frame, Frames
 from kptk.images import (
     IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
     check_path,
     from_array,
     from_pil,
     read_array,
     read_image,
 )
+from kptk.naming import Names, natural_key, url_name
+from kptk.video.frames import camera_frames, film_frames
+from kptk.video.sampling import Sampling
 from kptk.web import is_url
 
-__all__ = ["BadFrame", "Frame", "iter_frames", "read_image"]
+__all__ = ["BadFrame", "Frame", "Frames", "is_camera", "is_video", "iter_frames", "read_image"]
 
 _AHEAD = 2  # pictures that are read while one is worked on
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One image of a stream.
-
-    Attributes:
-        image: RGB uint8 (H, W, 3), EXIF orientation applied.
-        name: what saved files are called, unique within the stream: the file's stem, with the
-            subfolder in front when folders are read recursively; ``image_000001`` for arrays.
-        path: the path or URL as it was handed in; None for arrays, PIL images and bytes.
-        suffix: extension of the source file.
-    """
-
-    image: NDArray[np.uint8]
-    name: str
-    path: str | None
-    suffix: str = ".jpg"
-
-
-@dataclass(frozen=True, eq=False)
-class BadFrame:
-    """A member of a stream that could not be read; ``error`` says why."""
-
-    name: str
-    path: str | None
-    error: KptkError
-    suffix: str = ".jpg"
 
 
 class _Task(NamedTuple):
@@ -75,47 +49,58 @@ class _Task(NamedTuple):
 
 
 def iter_frames(
-    source: object, *, channel_order: str = "rgb", recursive: bool = False
-) -> Iterator[Frame | BadFrame]:
+    source: object,
+    *,
+    channel_order: str = "rgb",
+    recursive: bool = False,
+    sampling: Sampling | None = None,
+) -> Frames:
     """Stream the images in whatever was handed in.
 
     Args:
-        source: path (str or Path) of an image or ``.npy`` array, http(s) URL, folder (its images
-            in natural order), array (see :func:`kptk.images.from_array`), PIL image, bytes of an
-            image file, open binary file, dict (each of its values), or a list, tuple or
-            generator of these, nested.
+        source: path (str or Path) of an image, video or ``.npy`` array, http(s) URL of an image,
+            folder (its images in natural order), index of a camera (its frames, without end),
+            array (see :func:`kptk.images.from_array`), PIL image, bytes of an image file, open
+            binary file, dict (each of its values), or a list, tuple or generator of these, nested.
         channel_order: ``"rgb"`` or ``"bgr"``: order of the colours in arrays. Files and PIL
             images know their own.
         recursive: whether folders are read with their subfolders.
+        sampling: which frames of films and cameras are taken; None: all.
 
     Returns:
-        An iterator of Frame, or BadFrame where a member cannot be read. An empty folder, an
-        empty list or a missing path is one BadFrame.
+        A generator of Frame, or BadFrame where a member cannot be read. An empty folder, an
+        empty list or a missing path is one BadFrame; so is, after its good frames, a film that is
+        damaged or cut off. Closing it lets go of the film or camera.
 
     Raises:
         InputError: ``channel_order`` is neither of the two.
     """
     if channel_order not in ("rgb", "bgr"):
         raise InputError(f"channel_order must be 'rgb' or 'bgr'. Got {channel_order!r}.")
-    return _Stream(channel_order, recursive).frames(source)
+    return _Stream(channel_order, recursive, sampling or Sampling()).frames(source)
 
 
 class _Stream:
     """The state of one run: its settings and the names it has given out."""
 
-    def __init__(self, channel_order: str, recursive: bool) -> None:
+    def __init__(self, channel_order: str, recursive: bool, sampling: Sampling) -> None:
         self.channel_order = channel_order
         self.recursive = recursive
+        self.sampling = sampling
         self.arrays = 0
-        self.taken: dict[str, str] = {}  # name, case-folded → suffix it was given for
+        self.names = Names()
 
-    def frames(self, source: object) -> Iterator[Frame | BadFrame]:
+    def frames(self, source: object) -> Frames:
         if isinstance(source, Image.Image):
             yield self._unnamed(lambda: from_pil(source))
         elif isinstance(source, bytes | bytearray | memoryview):
             yield self._unnamed(lambda: read_image(bytes(source)))
         elif isinstance(source, str | os.PathLike):
             yield from self._files([source])
+        elif is_camera(source):
+            index = int(source)  # type: ignore[call-overload]
+            name = self.names.film(f"camera_{index}", "")
+            yield from camera_frames(index, self.sampling, name)
         elif hasattr(source, "read"):
             yield self._unnamed(lambda: read_image(_read_binary(source)))
         elif hasattr(source, "__array__"):
@@ -125,7 +110,7 @@ class _Stream:
         else:
             yield self._unnamed(lambda: _refuse(source))
 
-    def _members(self, members: Iterable[object]) -> Iterator[Frame | BadFrame]:
+    def _members(self, members: Iterable[object]) -> Frames:
         if isinstance(members, list | tuple) and members and all(map(_is_path, members)):
             yield from self._files(members)
             return
@@ -138,7 +123,7 @@ class _Stream:
             error = InputError(f"The input must hold at least one image. Got an empty {kind}.")
             yield self._bad(error)
 
-    def _array(self, source: Any) -> Iterator[Frame | BadFrame]:
+    def _array(self, source: Any) -> Frames:
         try:
             array: NDArray[Any] = np.asarray(source)
         except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, for one
@@ -154,15 +139,25 @@ class _Stream:
         self.arrays += 1
         return self._read(read, f"image_{self.arrays:06d}", None, ".jpg")
 
-    def _files(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Frame | BadFrame]:
+    def _files(self, paths: Iterable[str | os.PathLike[str]]) -> Frames:
         """Frames of files, URLs and folders; the next are read while one is worked on."""
-        for task in _read_ahead(task for path in paths for task in self._place(os.fsdecode(path))):
-            yield self._read(*task)
+        for is_film, group in groupby(map(os.fsdecode, paths), is_video):
+            if is_film:
+                for text in group:
+                    yield from self._film(text)
+                continue
+            for task in _read_ahead(task for text in group for task in self._place(text)):
+                yield self._read(*task)
+
+    def _film(self, text: str) -> Frames:
+        path = Path(os.path.expanduser(text))
+        name = self.names.film(path.stem, path.suffix)
+        return film_frames(path, self.sampling, name, text)
 
     def _place(self, text: str) -> Iterator[_Task]:
         if is_url(text):
-            name, suffix = _url_name(text)
-            yield _Task(partial(read_image, text), name, text, suffix)
+            name, suffix = url_name(text)
+            yield _Task(partial(_fetch_image, text), name, text, suffix)
             return
         path = Path(os.path.expanduser(text))  # unlike Path's, this leaves unknown ~users alone
         try:
@@ -187,26 +182,27 @@ class _Stream:
             image = read()
         except KptkError as error:
             return self._bad(error, name, path, suffix)
-        return Frame(image, self._unique(name, suffix), path, suffix or ".jpg")
+        return Frame(image, self.names.unique(name, suffix), path, suffix or ".jpg")
 
     def _bad(
         self, error: KptkError, name: str = "input", path: str | None = None, suffix: str = ""
     ) -> BadFrame:
-        return BadFrame(self._unique(name, suffix), path, error, suffix or ".jpg")
+        return BadFrame(self.names.unique(name, suffix), path, error, suffix or ".jpg")
 
-    def _unique(self, name: str, suffix: str) -> str:
-        """The name, with the extension or a number added if it is taken in this stream."""
-        name = name or "input"
-        holder = self.taken.get(name.casefold())
-        unique = name
-        if holder is not None and suffix and holder.lower() != suffix.lower():
-            unique = f"{name}_{suffix[1:]}"
-        number = 2
-        while unique.casefold() in self.taken:  # also where the file system ignores case
-            unique = f"{name}_{number}"
-            number += 1
-        self.taken[unique.casefold()] = suffix
-        return unique
+
+def is_video(text: str) -> bool:
+    """Whether a path is a video's, by its ending; a folder may be called so, too."""
+    ending = os.path.splitext(text)[1].lower()
+    return (
+        ending in VIDEO_SUFFIXES
+        and not is_url(text)
+        and not os.path.isdir(os.path.expanduser(text))
+    )
+
+
+def is_camera(source: object) -> bool:
+    """Whether a source is the index of a camera."""
+    return isinstance(source, int | np.integer) and not isinstance(source, bool)
 
 
 def _is_path(source: object) -> bool:
@@ -215,6 +211,12 @@ def _is_path(source: object) -> bool:
 
 def _fail(error: InputError) -> NDArray[np.uint8]:
     raise error
+
+
+def _fetch_image(url: str) -> NDArray[np.uint8]:
+    if os.path.splitext(url.partition("?")[0])[1].lower() in VIDEO_SUFFIXES:
+        raise InputError(f"{url} is a video; those are read from files only: download it first.")
+    return read_image(url)
 
 
 def _read_ahead(tasks: Iterator[_Task]) -> Iterator[_Task]:
@@ -248,26 +250,7 @@ def _list_folder(folder: Path, recursive: bool) -> list[Path]:
     if not files:
         advice = "" if recursive else " Subfolders are read with recursive=True."
         raise InputError(f"{folder} must hold images. Got a folder without any.{advice}")
-    return sorted(files, key=lambda path: _natural_key(path.relative_to(folder)))
-
-
-def _natural_key(path: Path) -> tuple[list[list[tuple[int, int | str]]], str]:
-    parts = [
-        [(0, int(bit)) if bit.isdecimal() else (1, bit) for bit in re.split(r"(\d+)", part.lower())]
-        for part in path.parts
-    ]
-    return parts, str(path)
-
-
-def _url_name(url: str) -> tuple[str, str]:
-    """Stem and suffix for a URL's picture, of characters that are safe in file names."""
-    place = re.split(r"[?#]", url.partition("://")[2])[0].partition("/")[2]
-    last = PurePosixPath(urllib.parse.unquote(place)).name
-    safe = re.sub(r"[^\w.-]", "_", last).lstrip(".")[:100]
-    stem, dot, suffix = safe.rpartition(".")
-    if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES:
-        return stem or "image", f".{suffix}"
-    return safe or "image", ".jpg"
+    return sorted(files, key=lambda path: natural_key(path.relative_to(folder)))
 
 
 def _read_binary(file: Any) -> bytes:
@@ -286,12 +269,7 @@ def _refuse(source: object) -> NDArray[np.uint8]:
             "The input must be an image. Got None, which cv2.imread returns for a file it "
             "cannot read: pass the path itself."
         )
-    if isinstance(source, int):
-        raise InputError(
-            f"The input must be an image. Got the number {source}; cameras are not supported "
-            "yet: pass the frames as arrays."
-        )
     raise InputError(
-        "The input must be a path, URL, folder, array, PIL image, bytes, dict or a list of "
-        f"these. Got {type(source).__name__}."
+        "The input must be a path, URL, folder, camera index, array, PIL image, bytes, dict or a "
+        f"list of these. Got {type(source).__name__}."
     )

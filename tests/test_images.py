@@ -177,7 +177,7 @@ def broken(folder: Path, name: str) -> Path:
         ("page.jpg", "content is none of these"),
         ("script.jpg", "content is none of these"),  # PostScript would start a program
         ("empty.jpg", "empty"),
-        ("clip.mp4", "not supported yet"),
+        ("clip.mp4", "one image is wanted"),
     ],
 )
 def test_broken_files_say_so(tmp_path: Path, name: str, message: str) -> None:

@@ -20,6 +20,7 @@ HEAVY = (
     "ipywidgets",
     "cv2",
     "IPython",
+    "av",
 )
 
 

@@ -121,7 +121,8 @@ def test_bad_members_lose_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("words")
     (tmp_path / "empty").mkdir()
     source = [tmp_path / "text.jpg", good, tmp_path / "gone.png", tmp_path / "empty",
-              np.full((2, 2, 3), np.nan), None, 0, object(), [], "ftp://x/y.png", good]  # fmt: skip
+              np.full((2, 2, 3), np.nan), None, -1, object(), [],
+              "ftp://x/y.png", good]  # fmt: skip
     frames = list(iter_frames(source))
     kinds = "bgbbbbbbbbg"
     assert "".join("b" if isinstance(frame, BadFrame) else "g" for frame in frames) == kinds
@@ -160,7 +161,7 @@ def test_a_reused_buffer_changes_no_frame() -> None:
     [
         ("missing.jpg", "does not exist"),
         (None, "cv2.imread"),
-        (0, "cameras"),
+        (-1, "camera"),
         (object(), "Got object"),
         ([], "empty list"),
         ({}, "empty dict"),

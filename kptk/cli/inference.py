@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,15 +19,23 @@ from kptk.cli.app import (
     finite,
     only_json,
 )
+from kptk.cli.report import Report, expected, source_of
 from kptk.errors import ConfigError, DownloadError
 
-if TYPE_CHECKING:
-    from kptk.results import PoseResult
+Every = Annotated[int, typer.Option(help="Of films: every n-th frame.")]
+MaxFps = Annotated[
+    float | None, typer.Option(help="Of films: frames a second at most. [default: all]")
+]
+Track = Annotated[bool, typer.Option("--track/--no-track", help="Number the people of a film.")]
+Smooth = Annotated[bool, typer.Option("--smooth", help="Smooth joints in films.")]
 
 
 @app.command()
 def predict(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, URLs.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Files, folders, URLs, indices of cameras."),
+    ],
     pipeline: PipelineName = "human_keypoint_detection",
     save_path: Annotated[
         Path, typer.Option("--save-path", "-o", help="Folder for JSON files and pictures.")
@@ -46,68 +53,40 @@ def predict(
         str | None, typer.Option(help="rgb or bgr: of .npy arrays; pictures know their own.")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read subfolders.")] = False,
-    no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures.")] = False,
+    no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures, no films.")] = False,
+    every: Every = 1,
+    max_fps: MaxFps = None,
+    track: Track = True,
+    smooth: Smooth = False,
     as_json: Json = False,
 ) -> None:
-    """Find people in images; save JSON and pictures, print a short table."""
-    from tqdm import tqdm
-
+    """Find people in images and films; save JSON and pictures, print a short table."""
     from kptk import create_pipeline
 
+    if smooth and not track:
+        raise typer.BadParameter("--smooth needs people to be followed: leave out --no-track.")
+    sources = [source_of(text) for text in inputs]
     with only_json(as_json) as out:
         try:
             pipe = create_pipeline(pipeline, device=device, engine=engine, enable_hpi=enable_hpi)
         except DownloadError as error:
             raise DownloadError(f"{error} Without a network, try: --pipeline demo") from error
         stream = pipe.predict(
-            inputs,
+            sources,
             det_threshold=det_threshold,
             kpt_threshold=kpt_threshold,
             channel_order=channel_order,
             recursive=recursive,
+            every=every,
+            max_fps=max_fps,
         )
-        report = _Report(save_path, pictures=not no_img, table=not as_json)
-        for result in tqdm(stream, unit=" images", disable=None if as_json else True):
-            report.add(result)
+        report = Report(
+            save_path, pictures=not no_img, table=not as_json, track=track, smooth=smooth
+        )
+        report.take(stream, *expected(sources, every, max_fps))
         if as_json:
             dump({"results": report.results, "errors": report.errors}, out)
     report.finish()
-
-
-class _Report:
-    """What a prediction run has come to: saves and tabulates results, keeps the errors."""
-
-    def __init__(self, save_path: Path, *, pictures: bool, table: bool) -> None:
-        self.save_path = save_path
-        self.pictures = pictures
-        self.table = table
-        self.results: list[dict[str, Any]] = []
-        self.errors: list[dict[str, Any]] = []
-        if table:
-            typer.echo(f"{'people':>6}  {'best':>4}  image -> saved")
-
-    def add(self, result: PoseResult) -> None:
-        title = result.path or result.name
-        if result.error is not None:
-            self.errors.append({"input_path": title, "error": str(result.error)})
-            return
-        saved = [result.save_to_json(f"{self.save_path}{os.sep}")]
-        if self.pictures:
-            saved.append(result.save_to_img(f"{self.save_path}{os.sep}"))
-        if not self.table:
-            self.results.append(result.json)
-            return
-        best = f"{result.scores.max():.2f}" if len(result) else "-"
-        typer.echo(f"{len(result):>6}  {best:>4}  {title} -> {', '.join(map(str, saved))}")
-
-    def finish(self) -> None:
-        """List the errors on stderr; exit with 1 if there are any."""
-        if not self.errors:
-            return
-        typer.echo(f"kptk: {len(self.errors)} of the inputs failed:", err=True)
-        for error in self.errors:
-            typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
-        raise typer.Exit(1)
 
 
 @app.command()
