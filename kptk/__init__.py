@@ -37,6 +37,9 @@ _HOMES = {
     "compare_runs": "kptk.training.table",
     "Run": "kptk.training.run",
     "swap_weights": "kptk.swap",
+    "predict_dataset": "kptk.bulk",
+    "read_predictions": "kptk.bulk",
+    "StoredPredictions": "kptk.bulk",
     "KptkError": "kptk.errors",
 }
 
@@ -53,6 +56,7 @@ __all__ = [
     "PoseBrowser",
     "PoseResult",
     "Run",
+    "StoredPredictions",
     "TrainingMonitor",
     "analyze",
     "check_model",
@@ -66,6 +70,8 @@ __all__ = [
     "list_models",
     "load_coco",
     "load_run",
+    "predict_dataset",
+    "read_predictions",
     "show_versions",
     "swap_weights",
 ]
@@ -73,6 +79,7 @@ __all__ = [
 if TYPE_CHECKING:
     from kptk.analysis.api import analyze
     from kptk.analysis.result import ErrorAnalysis
+    from kptk.bulk import StoredPredictions, predict_dataset, read_predictions
     from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
     from kptk.doctor import show_versions

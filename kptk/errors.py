@@ -43,6 +43,10 @@ class TrainingError(KptkError):
     """A training run could not start or did not finish."""
 
 
+class BulkError(KptkError):
+    """A run over many images cannot start, go on or be read, or parts of it were lost."""
+
+
 class MissingDependencyError(KptkError, ImportError):
     """An optional package is needed and not installed."""
 

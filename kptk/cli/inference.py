@@ -45,9 +45,45 @@ def predict(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read subfolders.")] = False,
     no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures.")] = False,
+    save_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="json: files an image; parquet or jsonl: partitions of many images, restartable.",
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Scheduler, tcp://HOST:PORT, whose workers do the work.")
+    ] = None,
+    partition_size: Annotated[
+        int | None, typer.Option(help="Images to a partition. [default: 500]")
+    ] = None,
+    coco_results: Annotated[
+        Path | None,
+        typer.Option(
+            help="With partitions: COCO annotations of the images; write predictions.json."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find people in images; save JSON and pictures, print a short table."""
+    from kptk.bulk import command
+
+    asked = command.Asked(dask, save_format, partition_size, coco_results)
+    if asked.partitioned:
+        with only_json(as_json) as out:
+            stored = command.run(
+                inputs, pipeline, save_path, asked, device=device, engine=engine,
+                det_threshold=det_threshold, kpt_threshold=kpt_threshold,
+                channel_order=channel_order, recursive=recursive,
+            )  # fmt: skip
+            found = command.document(stored)
+            if as_json:
+                dump(found, out)
+            else:
+                typer.echo(f"{stored!r} -> {stored.folder}")
+        _say_errors(found["errors"], found["n_errors"])
+        return
     from tqdm import tqdm
 
     from kptk import create_pipeline
@@ -100,12 +136,18 @@ class _Report:
 
     def finish(self) -> None:
         """List the errors on stderr; exit with 1 if there are any."""
-        if not self.errors:
-            return
-        typer.echo(f"kptk: {len(self.errors)} of the inputs failed:", err=True)
-        for error in self.errors:
-            typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
-        raise typer.Exit(1)
+        _say_errors(self.errors, len(self.errors))
+
+
+def _say_errors(errors: list[dict[str, Any]], count: int) -> None:
+    if not count:
+        return
+    typer.echo(f"kptk: {count} of the inputs failed:", err=True)
+    for error in errors:
+        typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
+    if count > len(errors):
+        typer.echo(f"  and {count - len(errors)} more", err=True)
+    raise typer.Exit(1)
 
 
 @app.command()
