@@ -111,18 +111,19 @@ class RunFolder:
 
     def finished(self, settings_hash: str) -> dict[int, Done]:
         """The finished partitions, by number; damaged ones are not among them."""
-        found = {}
-        for path in sorted((self.path / DONE).glob("part-*.json")):
-            done = self._read_done(path)
-            if done is not None and done.settings_hash == settings_hash:
-                found[done.partition] = done
-        return found
+        paths = sorted((self.path / DONE).glob("part-*.json"))
+        found = [self._read_done(path, settings_hash) for path in paths]
+        return {done.partition: done for done in found if done is not None}
 
-    def _read_done(self, path: Path) -> Done | None:
+    def done(self, number: int, settings_hash: str) -> Done | None:
+        """A partition, if it is finished."""
+        return self._read_done(self.file(DONE, number, "json"), settings_hash)
+
+    def _read_done(self, path: Path, settings_hash: str) -> Done | None:
         with suppress(OSError, ValueError, TypeError):
             done = Done(**json.loads(path.read_text(encoding="utf-8")))
             sizes = {name: (self.path / name).stat().st_size for name in done.files}
-            return done if sizes == done.files else None
+            return done if (sizes, settings_hash) == (done.files, done.settings_hash) else None
         return None
 
     def finish(self, done: Done) -> None:

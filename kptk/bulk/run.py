@@ -79,7 +79,8 @@ def predict_dataset(
         engine: likewise.
         flip: likewise.
         udp: likewise.
-        threads: CPU threads to a worker; None: all cores of its machine.
+        threads: CPU threads to a pipeline; None: on a cluster those of its worker (``--nthreads``),
+            here all cores.
         recursive: whether folders are read with their subfolders.
         progress: show a progress bar.
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ class Site:
         self._turn = threading.Lock()  # a worker with several threads has one pipeline all the same
 
     def run(self, partition: Partition) -> Done:
-        """Do a partition and write it.
+        """Do a partition and write it; one that is written already is not done again.
+
+        Dask asks again for what a worker had finished that died before it could say so.
 
         Raises:
             BulkError: this process does not see the folder, or has another kptk or other models.
@@ -68,6 +70,9 @@ class Site:
         """
         with self._turn:
             pipe = self._ready()
+            there = self.folder.done(partition.number, self.job.settings_hash)
+            if there is not None:
+                return there
             began = time.perf_counter()
             with attempt(self.folder.attempt(partition.number)) as current:
                 rows = self._rows(pipe, partition, current)
@@ -208,7 +213,11 @@ def site_of(job: Job) -> Site:
 
 
 def run_partition(job: Job, partition: Partition) -> Done:
-    """What a worker is sent."""
+    """What a worker is sent. A pipeline has the threads that Dask gives its worker."""
+    if job.recipe.threads is None:
+        from distributed import get_worker
+
+        job = replace(job, recipe=replace(job.recipe, threads=get_worker().state.nthreads))
     return site_of(job).run(partition)
 
 
