@@ -21,7 +21,7 @@ import numpy as np
 import kptk
 
 IMAGES = 24
-ROUNDS = 3
+ROUNDS = 2
 SIZES = ((100, 1), (1000, 500))  # images, of them in a partition: of runs without inference
 
 
@@ -114,7 +114,7 @@ def overheads() -> list[list[str]]:
         for form in ("parquet", "jsonl"):
             for name, place in (("this process", None), ("Dask, 1 worker", client)):
                 took = [fastest(count, size, place, form) for count, size in SIZES]
-                rows.append([f"{form}, {name}", *(f"{1e3 * seconds:.1f}" for seconds in took)])
+                rows.append([f"{form}, {name}", *(f"{1e3 * seconds:.2f}" for seconds in took)])
     return rows
 
 
