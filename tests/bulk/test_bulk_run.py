@@ -18,7 +18,7 @@ from kptk.bulk import work
 from kptk.bulk.lists import list_images
 from kptk.bulk.settings import Recipe
 from kptk.bulk.work import Job, Site
-from kptk.errors import BulkError, InputError
+from kptk.errors import BulkError, InputError, MissingDependencyError
 
 
 def run(source: Any, out: Path, pipeline: Any = make_fake, **options: Any) -> Any:
@@ -232,3 +232,17 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 40_000
     assert peak < 2 * os.path.getsize(lines)  # a list of strings would take three times its bytes
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("pyarrow.parquet", {"format": "parquet"}), ("distributed", {"client": "tcp://host:1"})],
+)
+def test_packages_that_are_missing_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    paths = write_pictures(tmp_path / "in", {}, 2)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kptk\[dask\]'"):
+        run(paths, tmp_path / "out", **options)
+    assert run(paths, tmp_path / "here").complete  # JSON lines in one process need neither
