@@ -40,6 +40,9 @@ _HOMES = {
     "save_video": "kptk.video.writer",
     "track": "kptk.video.tracking",
     "swap_weights": "kptk.swap",
+    "predict_dataset": "kptk.bulk",
+    "read_predictions": "kptk.bulk",
+    "StoredPredictions": "kptk.bulk",
     "KptkError": "kptk.errors",
 }
 
@@ -56,6 +59,7 @@ __all__ = [
     "PoseBrowser",
     "PoseResult",
     "Run",
+    "StoredPredictions",
     "TrainingMonitor",
     "VideoWriter",
     "analyze",
@@ -70,6 +74,8 @@ __all__ = [
     "list_models",
     "load_coco",
     "load_run",
+    "predict_dataset",
+    "read_predictions",
     "save_video",
     "show_versions",
     "swap_weights",
@@ -79,6 +85,7 @@ __all__ = [
 if TYPE_CHECKING:
     from kptk.analysis.api import analyze
     from kptk.analysis.result import ErrorAnalysis
+    from kptk.bulk import StoredPredictions, predict_dataset, read_predictions
     from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
     from kptk.doctor import show_versions

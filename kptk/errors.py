@@ -51,6 +51,10 @@ class ServiceError(KptkError):
         self.status = status
 
 
+class BulkError(KptkError):
+    """A run over many images cannot start, go on or be read, or parts of it were lost."""
+
+
 class MissingDependencyError(KptkError, ImportError):
     """An optional package is needed and not installed."""
 

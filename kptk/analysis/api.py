@@ -13,6 +13,8 @@ from kptk.analysis.build import bundle_of_evaluation, bundle_of_predictions, bun
 from kptk.analysis.bundle import Bundle
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.result import ErrorAnalysis
+from kptk.bulk.folder import is_run_folder
+from kptk.bulk.stored import read_predictions
 from kptk.errors import InputError
 from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.truth import read_truth
@@ -54,9 +56,10 @@ def analyze(
         baseline: the same pipeline on data where it is known to do well, or the stock models: an
             analysis, an evaluation, or a folder of ``ErrorAnalysis.save``. The verdict is then on
             the difference, since every good pair has errors of both kinds.
-        predictions: a folder of ``Evaluation.save``, ``Evaluation.predictions``, or a file or list
-            of COCO keypoint results. If every record has a ``bbox`` (x, y, width, height), they
-            are boxes with a pose on each, and ``score`` is the box's.
+        predictions: a folder of ``Evaluation.save`` or ``predict_dataset``,
+            ``Evaluation.predictions``, or a file or list of COCO keypoint results. If every record
+            has a ``bbox`` (x, y, width, height), they are boxes with a pose on each, and ``score``
+            is the box's.
         annotations: a COCO annotation file, its content, or loaded data.
         poses_on_truth: with results that have boxes: the same model's poses on ground-truth boxes,
             a file or list of records with ``annotation_id`` and ``keypoints``.
@@ -142,6 +145,11 @@ def _bundle_of_files(
         )
     truth = read_truth(annotations, "keypoints", sigmas)
     stored: Any = predictions
+    if is_run_folder(stored):
+        run = read_predictions(stored)
+        stored = run.to_coco(annotations)
+        input_size = input_size or (run.input_size if stored else None)
+        det_threshold = run.det_threshold if det_threshold is None else det_threshold
     if isinstance(stored, str | os.PathLike) and Path(stored).expanduser().is_dir():
         stored = Predictions.load(stored)
     if not isinstance(stored, Predictions):

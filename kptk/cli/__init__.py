@@ -9,10 +9,10 @@ import io
 import sys
 
 # importing a module adds its commands, in this order
-from kptk.cli import inference, data, analysis, training, serving  # isort: skip
+from kptk.cli import predict, inference, data, analysis, training, serving  # isort: skip
 from kptk.cli.app import app
 
-__all__ = ["analysis", "app", "data", "inference", "main", "serving", "training"]
+__all__ = ["analysis", "app", "data", "inference", "main", "predict", "serving", "training"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``kptk predict | config | models | download | doctor | check-model``."""
+"""``kptk config | models | download | doctor | check-model``."""
 
 from __future__ import annotations
 
@@ -8,85 +8,14 @@ from typing import Annotated
 import typer
 
 from kptk.cli.app import (
-    Device,
-    EnableHpi,
-    EngineName,
     Json,
-    PipelineName,
     app,
     dump,
     fail_unless,
     finite,
     only_json,
 )
-from kptk.cli.report import Report, expected, source_of
-from kptk.errors import ConfigError, DownloadError
-
-Every = Annotated[int, typer.Option(help="Of films: every n-th frame.")]
-MaxFps = Annotated[
-    float | None, typer.Option(help="Of films: frames a second at most. [default: all]")
-]
-Track = Annotated[bool, typer.Option("--track/--no-track", help="Number the people of a film.")]
-Smooth = Annotated[bool, typer.Option("--smooth", help="Smooth joints in films.")]
-
-
-@app.command()
-def predict(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT...", help="Files, folders, URLs, indices of cameras."),
-    ],
-    pipeline: PipelineName = "human_keypoint_detection",
-    save_path: Annotated[
-        Path, typer.Option("--save-path", "-o", help="Folder for JSON files and pictures.")
-    ] = Path("output"),
-    device: Device = "auto",
-    engine: EngineName = "auto",
-    enable_hpi: EnableHpi = False,
-    det_threshold: Annotated[
-        float | None, typer.Option(help="Lowest score of a person. [default: the pipeline's]")
-    ] = None,
-    kpt_threshold: Annotated[
-        float | None, typer.Option(help="Points below it are drawn hollow. [default: 0.2]")
-    ] = None,
-    channel_order: Annotated[
-        str | None, typer.Option(help="rgb or bgr: of .npy arrays; pictures know their own.")
-    ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read subfolders.")] = False,
-    no_img: Annotated[bool, typer.Option("--no-img", help="Save no pictures, no films.")] = False,
-    every: Every = 1,
-    max_fps: MaxFps = None,
-    track: Track = True,
-    smooth: Smooth = False,
-    as_json: Json = False,
-) -> None:
-    """Find people in images and films; save JSON and pictures, print a short table."""
-    from kptk import create_pipeline
-
-    if smooth and not track:
-        raise typer.BadParameter("--smooth needs people to be followed: leave out --no-track.")
-    sources = [source_of(text) for text in inputs]
-    with only_json(as_json) as out:
-        try:
-            pipe = create_pipeline(pipeline, device=device, engine=engine, enable_hpi=enable_hpi)
-        except DownloadError as error:
-            raise DownloadError(f"{error} Without a network, try: --pipeline demo") from error
-        stream = pipe.predict(
-            sources,
-            det_threshold=det_threshold,
-            kpt_threshold=kpt_threshold,
-            channel_order=channel_order,
-            recursive=recursive,
-            every=every,
-            max_fps=max_fps,
-        )
-        report = Report(
-            save_path, pictures=not no_img, table=not as_json, track=track, smooth=smooth
-        )
-        report.take(stream, *expected(sources, every, max_fps))
-        if as_json:
-            dump({"results": report.results, "errors": report.errors}, out)
-    report.finish()
+from kptk.errors import ConfigError
 
 
 @app.command()

@@ -151,9 +151,16 @@ class Report:
 
     def finish(self) -> None:
         """List the errors on stderr; exit with 1 if there are any."""
-        if not self.errors:
-            return
-        typer.echo(f"kptk: {len(self.errors)} of the inputs failed:", err=True)
-        for error in self.errors:
-            typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
-        raise typer.Exit(1)
+        say_errors(self.errors, len(self.errors))
+
+
+def say_errors(errors: Sequence[dict[str, Any]], count: int) -> None:
+    """List the first of so many errors on stderr; exit with 1 if there are any."""
+    if not count:
+        return
+    typer.echo(f"kptk: {count} of the inputs failed:", err=True)
+    for error in errors:
+        typer.echo(f"  {error['input_path']}: {' '.join(error['error'].split())}", err=True)
+    if count > len(errors):
+        typer.echo(f"  and {count - len(errors)} more", err=True)
+    raise typer.Exit(1)

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from kptk.bulk.folder import is_run_folder
 from kptk.errors import InputError
 from kptk.evaluation.collecting import Predictions, collect
 from kptk.evaluation.provenance import (
@@ -68,7 +69,7 @@ def evaluate(
             stage's numbers.
         data: of ``load_coco``.
         predictions: a file or list of COCO results (keypoints, or boxes), a folder written by
-            ``Evaluation.save``, or ``Evaluation.predictions``.
+            ``Evaluation.save`` or ``predict_dataset``, or ``Evaluation.predictions``.
         annotations: a COCO annotation file, its content, or loaded data.
         score_mode: what ranks poses. ``"ppdet"``, as published: box score times the mean of the
             joint scores above .2, over all candidates. ``"deploy"``, as the pipeline emits: the box
@@ -109,6 +110,13 @@ def evaluate(
             "truth, evaluate(predictions=..., annotations=...)."
         )
     _refuse(_NOT_NOW, flip=flip, udp=udp, engine=engine, device=device, max_images=max_images)
+    if is_run_folder(predictions):
+        from kptk.evaluation.stored_run import evaluate_run
+
+        return evaluate_run(
+            cast(Path_, predictions), annotations, sigmas, score_mode=score_mode, oks_nms=oks_nms,
+            det_threshold=det_threshold, min_score=min_score,
+        )  # fmt: skip
     stored = _stored(predictions)
     if isinstance(stored, Predictions):
         lowest = max(min_score, stored.made_by.get("candidates_from", 0))

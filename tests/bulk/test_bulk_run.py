@@ -1,0 +1,248 @@
+"""`predict_dataset` in one process: restart, what is left of crashes, and what may not be mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bulk_fakes import FakePipe, looked_at, make_fake, write_pictures
+
+import kptk
+from kptk.bulk import work
+from kptk.bulk.lists import list_images
+from kptk.bulk.settings import Recipe
+from kptk.bulk.work import Job, Site
+from kptk.errors import BulkError, InputError, MissingDependencyError
+
+
+def run(source: Any, out: Path, pipeline: Any = make_fake, **options: Any) -> Any:
+    settings = {"format": "jsonl", "partition_size": 3, "progress": False, **options}
+    return kptk.predict_dataset(source, pipeline, out, **settings)
+
+
+def make_other() -> FakePipe:
+    return FakePipe()
+
+
+def test_a_second_run_does_nothing_and_a_damaged_partition_is_done_again(tmp_path: Path) -> None:
+    paths, out = write_pictures(tmp_path / "in", {}, 8), tmp_path / "out"
+    first = list(run(paths, out).results())
+    assert list(run(paths, out).results()) == first
+    assert set(looked_at(tmp_path / "in").values()) == {1}
+    half = out / "results" / "part-000001.jsonl"
+    half.write_bytes(half.read_bytes()[:100])  # 3, 4, 5: the machine went down
+    (out / "done" / "part-000002.json").write_text('{"partit')  # 6, 7
+    (out / "results" / ".0123456789ab.jsonl").write_text("half")
+    assert len(kptk.read_predictions(out)) == 3
+    assert not kptk.read_predictions(out).complete
+    assert list(run(paths, out).results()) == first
+    times = looked_at(tmp_path / "in")
+    assert [times[f"{i}.jpg"] for i in range(8)] == [1, 1, 1, 2, 2, 2, 2, 2]
+    assert not (out / "results" / ".0123456789ab.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"det_threshold": 0.1}, "settings.det_threshold is None there and 0.1 now"),
+        ({"partition_size": 4}, "settings.partition_size is 3 there and 4 now"),
+        ({"pipeline": make_other}, "settings.made_by is '.*:make_fake' there"),
+        ({"count": 7}, "images.count is 8 there and 7 now"),
+    ],
+)
+def test_two_runs_are_not_mixed(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    paths = write_pictures(tmp_path / "in", {}, 8)
+    run(paths, tmp_path / "out")
+    count = changed.pop("count", 8)
+    with pytest.raises(BulkError, match=message):
+        run(paths[:count], tmp_path / "out", **changed)
+
+
+def test_other_weights_are_another_run(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from fixed_pair import write_pipeline
+
+    source = Path(kptk.__file__).parent / "demo" / "images"
+    config = write_pipeline(tmp_path / "pair")
+    stored = run(source, tmp_path / "out", config)
+    assert sum(done.people for done in stored.partitions) == len(stored) > 0
+    weights = tmp_path / "pair" / "kpt" / "inference.onnx"
+    weights.write_bytes(weights.read_bytes() + b"\x00")
+    with pytest.raises(BulkError, match="holds another run"):
+        run(source, tmp_path / "out", config)
+
+
+def test_each_image_that_fails_is_one_error(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "in", {1: "bad", 4: "bug"}, 7)
+    (tmp_path / "in" / "folder.jpg").mkdir()
+    stored = run([*paths, tmp_path / "in" / "folder.jpg"], tmp_path / "out")
+    errors = {Path(path).name: why for path, why in stored.errors().items()}
+    assert errors == {
+        "1.jpg": f"{paths[1]} is bad.",
+        "4.jpg": "ZeroDivisionError: a bug",
+        "folder.jpg": "This is a folder; the list must name images.",
+    }
+    assert (len(stored), stored.n_errors) == (8, 3)
+    assert [len(row.boxes) for row in stored.rows()] == [1, 0, 1, 1, 0, 1, 1, 0]
+
+
+def test_where_every_image_fails_strangely_the_process_is_at_fault(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "in", {3: "bug", 4: "bug", 5: "bug"}, 9)
+    with pytest.raises(BulkError, match=r"1 partitions could not be done \(1\).*ZeroDivision"):
+        run(paths, tmp_path / "out")
+    assert len(kptk.read_predictions(tmp_path / "out")) == 6  # the rest is there
+    for path in paths[3:6]:
+        path.write_text("1")
+    assert run(paths, tmp_path / "out").complete
+
+
+def test_an_image_that_kills_this_process_is_left_out_the_fourth_time(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", {4: "poison"}, 7)
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from bulk_fakes import *;"
+        "import kptk; kptk.predict_dataset(sys.argv[1], make_fake, sys.argv[2], format='jsonl', "
+        "partition_size=3, progress=False)"
+    )
+    call = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
+    ends = [subprocess.run(call).returncode for _ in range(4)]
+    assert ends == [-9, -9, -9, 0]
+    stored = kptk.read_predictions(tmp_path / "out")
+    assert list(stored.errors()) == ["4.jpg"]
+    assert stored.complete
+
+
+def site(tmp_path: Path, **changes: Any) -> Site:
+    """A worker's site of a run whose first partition is still to be done."""
+    paths = write_pictures(tmp_path / "in", {}, 2)
+    stored = run(paths, tmp_path / "out")
+    (tmp_path / "out" / "done" / "part-000000.json").unlink()
+    values = {
+        "folder": str(tmp_path / "out"), "settings_hash": stored.manifest["settings_hash"],
+        "recipe": Recipe(make_fake), "models": None, "root": "", "format": "jsonl",
+        "version": kptk.__version__, **changes,
+    }  # fmt: skip
+    return Site(Job(**values))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings_hash": "another"}, "is the folder of another run"),
+        ({"folder": "/not/mounted"}, "must see the folder of results under the same path"),
+        ({"version": "0.0.9"}, r"has kptk .*; the run was started with 0\.0\.9"),
+    ],
+)
+def test_a_worker_that_does_not_fit_refuses(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    worker = site(tmp_path, **changes)
+    [part] = list_images([tmp_path / "in" / "0.jpg"]).partitions(3)
+    with pytest.raises(BulkError, match=message):
+        worker.run(part)
+
+
+def test_a_worker_with_other_models_refuses(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from fixed_pair import write_pipeline
+
+    from kptk.bulk.settings import describe, make_recipe
+
+    options: dict[str, Any] = dict.fromkeys(("flip", "udp", "threads", "channel_order"))
+    config = write_pipeline(tmp_path / "pair")
+    recipe = make_recipe(config, device="auto", engine="auto", det_threshold=None, **options)
+    models = describe(recipe)["models"]
+    models["pose"]["sha256"] = "of other weights"
+    worker = site(tmp_path, recipe=recipe, models=models)
+    [part] = list_images([tmp_path / "in" / "0.jpg"]).partitions(3)
+    with pytest.raises(BulkError, match=r"The pose on .* is not the one on the machine"):
+        worker.run(part)
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 3), (1, 1)])
+def test_a_pipeline_has_the_threads_of_its_worker(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, used: int
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=3))
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    threads: list[int | None] = []
+    monkeypatch.setattr(
+        work, "site_of", lambda job: threads.append(job.recipe.threads) or SimpleNamespace(run=id)
+    )
+    recipe = Recipe(make_fake, threads=asked)
+    part, _ = list_images(["/a.jpg", "/b.jpg"]).partitions(1)
+    work.run_partition(Job("/out", "hash", recipe, None, "", "jsonl", ""), part)
+    assert threads == [used]
+
+
+def test_a_loaded_pipeline_works_here_but_does_not_travel(tmp_path: Path) -> None:
+    pipe = kptk.create_pipeline("demo", threads=1)
+    picture = Path(kptk.__file__).parent / "demo" / "images" / "plaza.jpg"
+    stored = run(picture, tmp_path / "out", pipe)
+    assert [len(result) for result in stored.results()] == [len(pipe(picture))]
+    with pytest.raises(InputError, match="cannot be sent to workers"):
+        run(picture, tmp_path / "two", pipe, client="tcp://127.0.0.1:9")
+    with pytest.raises(InputError, match="still to be loaded"):
+        run(picture, tmp_path / "two", pipe, flip=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "csv"}, "format must be"),
+        ({"partition_size": 0}, "partition_size must be"),
+        ({"det_threshold": 2}, "det_threshold must be"),
+        ({"pipeline": 3}, "pipeline must be a name.*Got int"),
+        ({"channel_order": "xyz"}, "channel_order must be"),
+    ],
+)
+def test_wrong_arguments_leave_no_folder(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    paths = write_pictures(tmp_path / "in", {}, 1)
+    with pytest.raises(InputError, match=message):
+        run(paths, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(BulkError, match=r"must be a folder written by kptk\.predict_dataset"):
+        kptk.read_predictions(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"settings": {"schema": 99}}))
+    with pytest.raises(BulkError, match="schema 99"):
+        kptk.read_predictions(tmp_path)
+
+
+def test_memory_does_not_grow_with_the_list(tmp_path: Path) -> None:
+    # 40,000 names, of which nothing but the strings may be kept.
+    lines = tmp_path / "list.txt"
+    lines.write_text("".join(f"some/folder/picture_{i:09d}.jpg\n" for i in range(40_000)))
+    import tracemalloc
+
+    tracemalloc.start()
+    found = list_images(lines)
+    count = sum(len(part.paths) for part in found.partitions(500))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 40_000
+    assert peak < 2 * os.path.getsize(lines)  # a list of strings would take three times its bytes
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("pyarrow.parquet", {"format": "parquet"}), ("distributed", {"client": "tcp://host:1"})],
+)
+def test_packages_that_are_missing_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    paths = write_pictures(tmp_path / "in", {}, 2)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'kptk\[dask\]'"):
+        run(paths, tmp_path / "out", **options)
+    assert run(paths, tmp_path / "here").complete  # JSON lines in one process need neither
