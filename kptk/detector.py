@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kptk.errors import ModelError
 from kptk.inputs import check_batch_size, check_image, check_threshold, normalize
+from kptk.replicas import spread
 
 if TYPE_CHECKING:
     from kptk.engine import Engine
@@ -89,13 +90,16 @@ class Detector:
         lowest = self.model.threshold if threshold is None else check_threshold(threshold)
         size = check_batch_size(batch_size)
         checked = [check_image(image, f"images[{i}]") for i, image in enumerate(images)]
-        found: list[Detections] = []
-        for start in range(0, len(checked), size):
-            batch = checked[start : start + size]
-            rows = split_rows(self.engine.run(self._inputs(batch)), len(batch), self.model.name)
-            for image, image_rows in zip(batch, rows, strict=True):
-                found.append(select_people(image_rows, self.person, lowest, image.shape[:2]))
-        return found
+        batches = [checked[start : start + size] for start in range(0, len(checked), size)]
+        found = spread(self.engine, lambda batch: self._batch(batch, lowest), batches)
+        return [people for batch in found for people in batch]
+
+    def _batch(self, images: Sequence[NDArray[np.uint8]], lowest: float) -> list[Detections]:
+        rows = split_rows(self.engine.run(self._inputs(images)), len(images), self.model.name)
+        return [
+            select_people(image_rows, self.person, lowest, image.shape[:2])
+            for image, image_rows in zip(images, rows, strict=True)
+        ]
 
     def _inputs(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """The arrays the network asks for; scale factors are (height, width)."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.device import Device, check_threads, parse_device
+from kptk.device import PADDLE_ONLY, Device, check_threads, parse_devices
 from kptk.errors import (
     DeviceError,
     MissingDependencyError,
@@ -25,7 +25,6 @@ from kptk.onnx_export import can_convert, onnx_file
 ENGINES = ("onnxruntime", "openvino", "paddle")
 
 _ORT_ERRORS_ONLY = 3
-_PADDLE_DEVICES = ("npu", "xpu", "mlu")
 
 
 class Engine(Protocol):
@@ -66,7 +65,7 @@ def load_engine(
         engine: ``"onnxruntime"``, ``"openvino"``, ``"paddle"`` or ``"auto"``: ONNX Runtime where
             it can serve the device (it is the fastest on CPUs), else Paddle.
         device: ``"auto"`` (an accelerator if the engine has one, else the CPU), ``"cpu"``,
-            ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``.
+            ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``; ``"gpu:0,1"``: a replica on each.
         threads: CPU threads; None means all cores this process may use.
 
     Raises:
@@ -75,7 +74,13 @@ def load_engine(
         MissingDependencyError: the engine or the converter is not installed.
     """
     count = check_threads(threads)
-    place = parse_device(device)
+    places = parse_devices(device)
+    if len(places) > 1:
+        from kptk.replicas import Replicas
+
+        alone = [str(place) for place in places]
+        return Replicas([load_engine(model, engine=engine, device=d, threads=count) for d in alone])
+    (place,) = places
     if engine == "auto":
         engine = _choose(model, place)
     if engine == "onnxruntime":
@@ -99,7 +104,7 @@ def _for_kind(model: ModelDir, engine: Engine) -> Engine:
 def _choose(model: ModelDir, place: Device) -> str:
     """Pick the engine for ``engine="auto"``."""
     has_paddle = importlib.util.find_spec("paddle") is not None
-    if place.kind in _PADDLE_DEVICES or (place.kind == "gpu" and not _ort_has_cuda()):
+    if place.kind in PADDLE_ONLY or (place.kind == "gpu" and not _ort_has_cuda()):
         return "paddle"
     if place.kind == "auto" and model.paddle and has_paddle:
         from kptk.paddle_engine import prefers_accelerator
@@ -183,7 +188,7 @@ class OnnxRuntimeEngine:
 
 def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
     cpu = "CPUExecutionProvider"
-    if place.kind in _PADDLE_DEVICES:
+    if place.kind in PADDLE_ONLY:
         raise DeviceError(f"ONNX Runtime has no {place.kind}. Use engine='paddle' for {place}.")
     if place.kind != "gpu":
         return Device("cpu"), [cpu]
@@ -192,7 +197,7 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
             "The installed ONNX Runtime is the CPU build. For the GPU install onnxruntime-gpu "
             "instead of onnxruntime, or use engine='paddle' with paddlepaddle-gpu."
         )
-    return place, [("CUDAExecutionProvider", {"device_id": place.index}), cpu]
+    return place, [("CUDAExecutionProvider", {"device_id": place.number}), cpu]
 
 
 class OpenVinoEngine:
@@ -230,7 +235,7 @@ class OpenVinoEngine:
 def _openvino_target(place: Device, available: list[str]) -> tuple[Device, str]:
     if place.kind in ("auto", "cpu"):
         return Device("cpu"), "CPU"
-    wanted = f"GPU.{place.index}" if place.kind == "gpu" else place.kind.upper()
+    wanted = f"GPU.{place.number}" if place.kind == "gpu" else place.kind.upper()
     if wanted in available or (wanted == "GPU.0" and "GPU" in available):
         return place, wanted
     raise DeviceError(f"OpenVINO has {', '.join(available)} here, and no {place}.")

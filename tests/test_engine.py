@@ -251,6 +251,19 @@ def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
         load_engine(onnx_model, device="cuda")
 
 
+def test_the_number_of_a_gpu_reaches_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kptk.engine, "_ort_has_cuda", lambda: True)
+    place = kptk.engine.Device("gpu", 1)
+    _, providers = kptk.engine._ort_providers(place)
+    assert providers[0] == ("CUDAExecutionProvider", {"device_id": 1})  # ONNX Runtime's own option
+    assert kptk.engine._openvino_target(place, ["CPU", "GPU.0", "GPU.1"]) == (place, "GPU.1")
+
+
+def test_onnx_on_a_device_that_only_paddle_has(onnx_model: ModelDir) -> None:
+    with pytest.raises(ModelError, match="For npu:0 make one of its training weights: kptk export"):
+        load_engine(onnx_model, device="npu:0")
+
+
 @needs("openvino")
 def test_openvino_names_what_it_has(onnx_model: ModelDir) -> None:
     with pytest.raises(DeviceError, match="OpenVINO has CPU"):
