@@ -86,7 +86,7 @@ def load_engine(
     if engine == "onnxruntime":
         return _for_kind(model, OnnxRuntimeEngine(onnx_file(model), place, count))
     if engine == "openvino":
-        return _for_kind(model, OpenVinoEngine(onnx_file(model), place, count))
+        return _for_kind(model, OpenVinoEngine(model.openvino or onnx_file(model), place, count))
     if engine == "paddle":
         from kptk.paddle_engine import PaddleEngine
 
@@ -111,6 +111,8 @@ def _choose(model: ModelDir, place: Device) -> str:
 
         if prefers_accelerator():
             return "paddle"
+    if model.onnx is None and model.paddle is None:
+        return "openvino"  # nothing else reads its files
     if model.onnx is not None or can_convert():
         return "onnxruntime"
     if has_paddle:
@@ -201,7 +203,10 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
 
 
 class OpenVinoEngine:
-    """OpenVINO on an ONNX file, in float32 (its own default on newer CPUs is bfloat16)."""
+    """OpenVINO on an ONNX file or its own .xml, in float32 (its default may be bfloat16).
+
+    What is quantized to int8 in the file runs in int8.
+    """
 
     name = "openvino"
 
