@@ -174,6 +174,9 @@ def main() -> None:
             f"{harness.THREADS} threads; {features()}. Milliseconds of the network alone: the "
             "detector on one image, the pose model a person in batches of 16.",
             harness.table(heads, speeds),
+        )
+        harness.section(
+            "What the formats lose",
             "AP on the validation images of data/demo/day, in percent, and the difference.",
             harness.table(["", "detector", "pose", "end to end"], ap_rows(models)),
         )

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import keypoint_dir
+from tiny_models import detector_dir, keypoint_dir
 
 import kptk
 import kptk.engine
 from kptk.demo import demo_images
+from kptk.detector import Detector
 from kptk.engine import load_engine
 from kptk.errors import DeviceError, ModelError
 from kptk.images import read_image
@@ -36,7 +37,7 @@ class Recorder:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         if self.meet is not None:
-            self.meet.wait(timeout=10)
+            self.meet.wait(timeout=5)
         self.calls.append((threading.current_thread().name, float(inputs["image"].flat[0])))
         return (inputs["image"] * 2,)
 
@@ -154,6 +155,26 @@ def test_a_pipeline_on_two_devices_gives_what_one_gives() -> None:
         np.testing.assert_array_equal(one.keypoints, two.keypoints)
     assert all(seen) and sum(map(sum, seen[:2])) == len(images)
     assert sum(map(sum, seen[2:])) == sum(len(result) for result in expected)
+
+
+class Meeting(Recorder):
+    """A detector's engine that finds nobody, once the other device is at work too."""
+
+    input_names = ("image", "scale_factor")
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        super().run(inputs)
+        return (np.zeros((0, 6), np.float32), np.zeros(len(inputs["image"]), np.int32))
+
+
+def test_images_one_at_a_time_still_keep_two_devices_busy(tmp_path: Path) -> None:
+    meet = threading.Barrier(2)  # breaks, and fails the images, unless two are at work at once
+    engines = [Meeting("gpu:0", meet), Meeting("gpu:1", meet)]
+    detector = Detector(ModelDir.open(detector_dir(tmp_path)), Replicas(engines))
+    image = np.zeros((8, 8, 3), np.uint8)
+    results = list(Pipeline(detector, None, det_batch_size=1).predict([image] * 4))
+    assert [len(result) for result in results] == [0, 0, 0, 0]
+    assert not any(result.error for result in results)
 
 
 def test_an_image_on_a_broken_device_carries_the_devices_name() -> None:

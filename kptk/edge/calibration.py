@@ -51,12 +51,15 @@ def plain_pictures(images: Any, count: int) -> Pictures:
     Raises:
         InputError: none can be read.
     """
-    from kptk.sources import Frame, iter_frames
+    from kptk.sources import BadFrame, Frame, iter_frames
 
     frames = list(iter_frames(images))
     good = [frame for frame in frames if isinstance(frame, Frame)]
     if not good:
-        raise InputError(f"images must hold pictures to calibrate on. None of {len(frames)} can.")
+        first = f" {frames[0].error}" if frames and isinstance(frames[0], BadFrame) else ""
+        raise InputError(
+            f"The images to calibrate on must be readable. None of {len(frames)} is.{first}"
+        )
     return [(good[i].image, None) for i in spaced(len(good), count)]
 
 
@@ -67,11 +70,14 @@ def with_boxes(pictures: Pictures, pipeline: str) -> Pictures:
     from kptk.config import load_config
     from kptk.pipeline import create_model
 
-    detector = create_model(load_config(pipeline).det_model)
-    return [
-        (image, detector(image).boxes if boxes is None else boxes)  # type: ignore[union-attr]
-        for image, boxes in pictures
-    ]
+    config = load_config(pipeline)
+    detector = create_model(config.det_model)
+
+    def find(image: Image) -> NDArray[np.float32]:
+        (result,) = detector.predict([image], det_threshold=config.det_threshold, on_error="raise")
+        return result.boxes
+
+    return [(image, find(image) if boxes is None else boxes) for image, boxes in pictures]
 
 
 def calibration_inputs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +135,13 @@ def export_edge(
     _check_format(format, calibration)
     check_target(target, overwrite)
     source = find_source(model, like)
-    pictures = _pictures(source, calibration, n_calibration, pipeline) if calibration else []
+    pictures: Pictures = []
+    if calibration is not None:
+        pictures = _pictures(source, calibration, n_calibration, pipeline)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         made = _write(source, Path(folder) / "model", format, pictures, method)
-        _check(made)
+        report = _checked(made)
         ap = None if data is None else accuracies(source, made, data, max_images, progress)
         size = (megabytes(source), megabytes(made))
         card = edge_card(source, format, len(pictures), method, size, ap, _hash(source))
@@ -148,7 +150,8 @@ def export_edge(
         if target.exists():
             shutil.rmtree(target)
         os.replace(made.path, target)
-    return EdgeModel(target, format, source.kind, size, ms, ap, check_model(target))
+    report = replace(report, path=target, model=ModelDir.open(target))
+    return EdgeModel(target, format, source.kind, size, ms, ap, report)
 
 
 def find_source(model: str | os.PathLike[str] | Run, like: str | None = None) -> ModelDir:
@@ -230,9 +233,7 @@ def _write(
     plain = folder / "inference.onnx"
     if format == "onnx-int8":
         plain = folder.with_name("plain.onnx")
-    import onnx
-
-    onnx.save(graph, str(plain))
+    plain.write_bytes(graph.SerializeToString())
     if format == "onnx-int8":
         names = [entry.name for entry in graph.graph.input]
         inputs = calibration_inputs(source, names, pictures)
@@ -252,12 +253,14 @@ def _to_openvino(onnx: Path) -> None:
     onnx.unlink()
 
 
-def _check(made: ModelDir) -> None:
-    wrong = [f for f in check_model(made.path).findings if f.severity == "error"]
+def _checked(made: ModelDir) -> ModelReport:
+    report = check_model(made.path)
+    wrong = [finding for finding in report.findings if finding.severity == "error"]
     if wrong:
         raise ModelError(
             f"The exported model did not pass its check and was not kept. {wrong[0].message}"
         )
+    return report
 
 
 def _hash(source: ModelDir) -> str:

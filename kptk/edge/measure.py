@@ -18,7 +18,7 @@ from kptk.trial import usable_engines
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
 
-_ROUNDS = 9
+_ROUNDS = 7
 _SECTIONS = {"detection": "detector", "keypoint": "pose"}
 
 # before and after
