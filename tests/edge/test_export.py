@@ -175,6 +175,5 @@ def test_the_demo_pair_in_int8_finds_what_it_finds_in_float(tmp_path: Path) -> N
         distance = np.hypot(*(first - second)[..., :2].transpose(2, 0, 1)) / side
         moved.append(distance[first[..., 2] > 0.5])
     boxes, joints = np.median(np.concatenate(apart)), np.median(np.concatenate(moved))
-    print(boxes, joints)
-    assert 0 < boxes < 5  # pixels
-    assert 0 < joints < 0.02  # of the square root of the box's area
+    assert 0 < boxes < 4  # pixels; measured: 1.6
+    assert 0 < joints < 0.01  # of the square root of the box's area; measured: .003
