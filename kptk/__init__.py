@@ -31,6 +31,7 @@ _HOMES = {
     "LabelEditor": "kptk.widgets.editor",
     "TrainingMonitor": "kptk.widgets.monitor",
     "check_model": "kptk.preflight",
+    "export_edge": "kptk.edge.export",
     "export_model": "kptk.training.export_model",
     "finetune": "kptk.training.finetune",
     "load_run": "kptk.training.run",
@@ -69,6 +70,7 @@ __all__ = [
     "create_pipeline",
     "demo_path",
     "evaluate",
+    "export_edge",
     "export_model",
     "finetune",
     "list_models",
@@ -89,6 +91,7 @@ if TYPE_CHECKING:
     from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
     from kptk.doctor import show_versions
+    from kptk.edge.export import export_edge
     from kptk.errors import KptkError
     from kptk.evaluation import Evaluation, evaluate
     from kptk.pipeline import Pipeline, create_model, create_pipeline

@@ -322,12 +322,12 @@ def _img_size(value: int | list[int] | None, source: str) -> tuple[int, int] | N
 
 def _device(value: str | None, source: str) -> str | None:
     """Check the form only: whether this machine has it shows when the models are loaded."""
-    from kptk.device import parse_device
+    from kptk.device import join_devices, parse_devices
     from kptk.errors import DeviceError
 
     if value is None:
         return None
     try:
-        return str(parse_device(value))
+        return join_devices(parse_devices(value))
     except DeviceError as error:
         raise ConfigError(f"device in {source}: {error}") from error

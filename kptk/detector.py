@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kptk.errors import ModelError
 from kptk.inputs import check_batch_size, check_image, check_threshold, normalize
+from kptk.replicas import spread
 
 if TYPE_CHECKING:
     from kptk.engine import Engine
@@ -89,31 +90,47 @@ class Detector:
         lowest = self.model.threshold if threshold is None else check_threshold(threshold)
         size = check_batch_size(batch_size)
         checked = [check_image(image, f"images[{i}]") for i, image in enumerate(images)]
-        found: list[Detections] = []
-        for start in range(0, len(checked), size):
-            batch = checked[start : start + size]
-            rows = split_rows(self.engine.run(self._inputs(batch)), len(batch), self.model.name)
-            for image, image_rows in zip(batch, rows, strict=True):
-                found.append(select_people(image_rows, self.person, lowest, image.shape[:2]))
-        return found
+        batches = [checked[start : start + size] for start in range(0, len(checked), size)]
+        found = spread(self.engine, lambda batch: self._batch(batch, lowest), batches)
+        return [people for batch in found for people in batch]
 
-    def _inputs(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """The arrays the network asks for; scale factors are (height, width)."""
-        height, width = self.model.input_size
-        sizes = np.array([image.shape[:2] for image in images], np.float64)
-        target = np.array([height, width], np.float64)
-        arrays = {
-            "image": preprocess(images, self.model),
-            "scale_factor": (target / sizes).astype(np.float32),
-            "im_shape": np.repeat(target[None], len(images), axis=0).astype(np.float32),
-        }
-        unknown = set(self.engine.input_names) - set(arrays)
-        if unknown:
-            raise ModelError(
-                f"{self.model.name!r} asks for inputs {sorted(unknown)}, which no PP-YOLOE "
-                f"detector has. Expected {', '.join(arrays)}."
-            )
-        return {name: arrays[name] for name in self.engine.input_names}
+    def _batch(self, images: Sequence[NDArray[np.uint8]], lowest: float) -> list[Detections]:
+        inputs = network_inputs(images, self.model, self.engine.input_names)
+        rows = split_rows(self.engine.run(inputs), len(images), self.model.name)
+        return [
+            select_people(image_rows, self.person, lowest, image.shape[:2])
+            for image, image_rows in zip(images, rows, strict=True)
+        ]
+
+
+def network_inputs(
+    images: Sequence[NDArray[np.uint8]], model: ModelDir, names: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """The arrays a detector's network asks for; scale factors are (height, width).
+
+    Args:
+        images: RGB uint8 arrays (H, W, 3).
+        model: what its inference.yml says.
+        names: of the network's inputs.
+
+    Raises:
+        ModelError: an input that no PP-YOLOE has.
+    """
+    height, width = model.input_size
+    sizes = np.array([image.shape[:2] for image in images], np.float64)
+    target = np.array([height, width], np.float64)
+    arrays = {
+        "image": preprocess(images, model),
+        "scale_factor": (target / sizes).astype(np.float32),
+        "im_shape": np.repeat(target[None], len(images), axis=0).astype(np.float32),
+    }
+    unknown = set(names) - set(arrays)
+    if unknown:
+        raise ModelError(
+            f"{model.name!r} asks for inputs {sorted(unknown)}, which no PP-YOLOE "
+            f"detector has. Expected {', '.join(arrays)}."
+        )
+    return {name: arrays[name] for name in names}
 
 
 def preprocess(images: Sequence[NDArray[np.uint8]], model: ModelDir) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from kptk.device import ACCELERATORS, PACKAGES
 from kptk.trial import Check, check_model, installed_engines, one_line, picture
 
 # What is asked for → the distributions that provide it.
@@ -83,11 +84,13 @@ class Diagnosis:
     Attributes:
         versions: see `show_versions`.
         engines: engine name → the devices it can use, or why it cannot be used.
+        devices: kind of device as kptk names it → the engines that find one, or what brings it.
         checks: what was tried, in order.
     """
 
     versions: Versions
     engines: dict[str, str]
+    devices: dict[str, str] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
 
     @property
@@ -102,13 +105,16 @@ class Diagnosis:
             "ok": self.ok,
             "versions": dict(self.versions),
             "engines": self.engines,
+            "devices": self.devices,
             "checks": [vars(check) for check in self.checks],
         }
 
     def __repr__(self) -> str:
-        engines = Versions(self.engines)
+        engines, devices = Versions(self.engines), Versions(self.devices)
         checks = "\n".join(map(str, self.checks))
-        return f"{self.versions!r}\n\nEngines\n{engines!r}\n\nChecks\n{checks}"
+        return (
+            f"{self.versions!r}\n\nEngines\n{engines!r}\n\nDevices\n{devices!r}\n\nChecks\n{checks}"
+        )
 
 
 def diagnose(official: bool = False) -> Diagnosis:
@@ -126,12 +132,40 @@ def diagnose(official: bool = False) -> Diagnosis:
     from kptk.engine import ENGINES
     from kptk.zoo import MODELS
 
-    found = Diagnosis(show_versions(), {name: _devices(name) for name in ENGINES})
+    engines = {name: _devices(name) for name in ENGINES}
+    found = Diagnosis(show_versions(), engines, devices_by_kind(engines))
     image = picture()
     for spec in MODELS.values():
         if spec.url is None or official:
             found.checks += check_model(spec.name, image, size=spec.input_size)
     return found
+
+
+def devices_by_kind(engines: dict[str, str]) -> dict[str, str]:
+    """Say for each kind of device which engines find one here.
+
+    Args:
+        engines: what each engine says it can use, see `Diagnosis`.
+
+    Returns:
+        Kind as in ``device="gpu:0"`` → names of engines; for a kind that is missing, the packages
+        to install for it.
+    """
+    found = {}
+    for kind in ("cpu", *ACCELERATORS):
+        names = [name for name, text in engines.items() if _finds(text, kind)]
+        found[kind] = ", ".join(names) or f"none here; needs {PACKAGES.get(kind, 'onnxruntime')}"
+    return found
+
+
+def _finds(text: str, kind: str) -> bool:
+    """Whether an engine's own list names a device of a kind, in its own words for it."""
+    own = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "gpu"}
+    for entry in text.split(", "):
+        name, _, count = entry.partition(" x ")
+        if own.get(name, name.partition(".")[0].lower()) == kind and count != "0":
+            return True
+    return False
 
 
 def _devices(engine: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.device import Device, check_threads, parse_device
+from kptk.device import PADDLE_ONLY, Device, check_threads, parse_devices
 from kptk.errors import (
     DeviceError,
     MissingDependencyError,
     ModelError,
     nearest,
-    require,
 )
 from kptk.modeldir import ModelDir
 from kptk.onnx_export import can_convert, onnx_file
@@ -26,7 +24,6 @@ from kptk.onnx_export import can_convert, onnx_file
 ENGINES = ("onnxruntime", "openvino", "paddle")
 
 _ORT_ERRORS_ONLY = 3
-_PADDLE_DEVICES = ("npu", "xpu", "mlu")
 
 
 class Engine(Protocol):
@@ -74,7 +71,7 @@ def load_engine(
         engine: ``"onnxruntime"``, ``"openvino"``, ``"paddle"`` or ``"auto"``: ONNX Runtime where
             it can serve the device (it is the fastest on CPUs), else Paddle.
         device: ``"auto"`` (an accelerator if the engine has one, else the CPU), ``"cpu"``,
-            ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``.
+            ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``; ``"gpu:0,1"``: a replica on each.
         threads: CPU threads; None means all cores this process may use.
         enable_hpi: allow bfloat16: OpenVINO on a CPU that computes in it. Where that is not to be
             had, a warning says so and float32 is used.
@@ -85,18 +82,28 @@ def load_engine(
         MissingDependencyError: the engine or the converter is not installed.
     """
     count = check_threads(threads)
-    place = parse_device(device)
-    if enable_hpi:
-        lacking = _no_bfloat16(engine, place)
-        if lacking is None:
-            return _for_kind(model, OpenVinoEngine(onnx_file(model), place, count, "bf16"))
-        warnings.warn(f"enable_hpi: float32 is used, {lacking}.", stacklevel=2)
+    places = parse_devices(device)
+    if len(places) > 1:
+        from kptk.replicas import Replicas
+
+        alone = [str(place) for place in places]
+        return Replicas(
+            [
+                load_engine(model, engine=engine, device=d, threads=count, enable_hpi=enable_hpi)
+                for d in alone
+            ]
+        )
+    (place,) = places
+    precision = _reduced(engine, place) if enable_hpi else "f32"
     if engine == "auto":
-        engine = _choose(model, place)
+        engine = _choose(model, place) if precision == "f32" else "openvino"
     if engine == "onnxruntime":
         return _for_kind(model, OnnxRuntimeEngine(onnx_file(model), place, count))
     if engine == "openvino":
-        return _for_kind(model, OpenVinoEngine(onnx_file(model), place, count))
+        from kptk.openvino_engine import OpenVinoEngine
+
+        file = model.openvino or onnx_file(model)
+        return _for_kind(model, OpenVinoEngine(file, place, count, precision))
     if engine == "paddle":
         from kptk.paddle_engine import PaddleEngine
 
@@ -111,33 +118,32 @@ def _for_kind(model: ModelDir, engine: Engine) -> Engine:
     return _OneAtATime(engine) if model.kind == "detection" else engine
 
 
-def _no_bfloat16(engine: str, place: Device) -> str | None:
-    """Why nothing here computes in reduced precision; None if OpenVINO does."""
-    if engine not in ("auto", "openvino"):
-        return (
-            f"since only OpenVINO has a reduced precision here, and engine={engine!r} is asked for"
-        )
-    if place.kind not in ("auto", "cpu"):
-        return f"since there is no reduced precision for {place} yet"
-    if importlib.util.find_spec("openvino") is None:
-        return "since OpenVINO is not installed: pip install 'kptk[openvino]'"
-    import openvino
+def _reduced(engine: str, place: Device) -> str:
+    """``"bf16"``, or ``"f32"`` after a warning that says why there is no bfloat16."""
+    from kptk.openvino_engine import no_bfloat16
 
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        return "since this CPU does not compute in bfloat16"
-    return None
+    if engine not in ("auto", "openvino"):
+        lacking = f"since only OpenVINO has a reduced precision. Got engine={engine!r}"
+    else:
+        lacking = no_bfloat16(place)
+    if not lacking:
+        return "bf16"
+    warnings.warn(f"enable_hpi: float32 is used, {lacking}.", stacklevel=3)
+    return "f32"
 
 
 def _choose(model: ModelDir, place: Device) -> str:
     """Pick the engine for ``engine="auto"``."""
     has_paddle = importlib.util.find_spec("paddle") is not None
-    if place.kind in _PADDLE_DEVICES or (place.kind == "gpu" and not _ort_has_cuda()):
+    if place.kind in PADDLE_ONLY or (place.kind == "gpu" and not _ort_has_cuda()):
         return "paddle"
     if place.kind == "auto" and model.paddle and has_paddle:
         from kptk.paddle_engine import prefers_accelerator
 
         if prefers_accelerator():
             return "paddle"
+    if model.onnx is None and model.paddle is None:
+        return "openvino"  # nothing else reads its files
     if model.onnx is not None or can_convert():
         return "onnxruntime"
     if has_paddle:
@@ -216,7 +222,7 @@ class OnnxRuntimeEngine:
 
 def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
     cpu = "CPUExecutionProvider"
-    if place.kind in _PADDLE_DEVICES:
+    if place.kind in PADDLE_ONLY:
         raise DeviceError(f"ONNX Runtime has no {place.kind}. Use engine='paddle' for {place}.")
     if place.kind != "gpu":
         return Device("cpu"), [cpu]
@@ -225,52 +231,7 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
             "The installed ONNX Runtime is the CPU build. For the GPU install onnxruntime-gpu "
             "instead of onnxruntime, or use engine='paddle' with paddlepaddle-gpu."
         )
-    return place, [("CUDAExecutionProvider", {"device_id": place.index}), cpu]
-
-
-class OpenVinoEngine:
-    """OpenVINO on an ONNX file: in float32, though its own default on newer CPUs is bfloat16."""
-
-    name = "openvino"
-
-    def __init__(self, onnx: Path, place: Device, threads: int, precision: str = "f32") -> None:
-        openvino = require("openvino", "openvino", "The OpenVINO engine")
-        core = openvino.Core()
-        place, target = _openvino_target(place, core.available_devices)
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if target == "CPU":
-            settings["INFERENCE_NUM_THREADS"] = threads
-        try:
-            compiled = core.compile_model(core.read_model(str(onnx)), target, settings)
-        except Exception as error:  # RuntimeError and its own OpenVINO exceptions
-            raise load_error(error, onnx) from error
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
-        self.device, self.precision = str(place), precision
-        self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
-
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
-        """Run the network; see `Engine.run`."""
-        arrays = ordered_inputs(self.input_names, inputs)
-        with self._lock:
-            try:
-                named = dict(zip(self.input_names, arrays, strict=True))
-                outputs = self._request.infer(named, share_inputs=True)
-            except Exception as error:  # as above
-                raise run_error(error, self.input_names, arrays) from error
-            return tuple(np.array(output) for output in outputs.values())
-
-
-def _openvino_target(place: Device, available: list[str]) -> tuple[Device, str]:
-    if place.kind in ("auto", "cpu"):
-        return Device("cpu"), "CPU"
-    wanted = f"GPU.{place.index}" if place.kind == "gpu" else place.kind.upper()
-    if wanted in available or (wanted == "GPU.0" and "GPU" in available):
-        return place, wanted
-    raise DeviceError(f"OpenVINO has {', '.join(available)} here, and no {place}.")
+    return place, [("CUDAExecutionProvider", {"device_id": place.number}), cpu]
 
 
 class _OneAtATime:

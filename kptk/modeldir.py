@@ -23,6 +23,7 @@ KINDS = ("detection", "keypoint")
 _CONFIG_NAMES = ("inference.yml", "infer_cfg.yml")
 _PROGRAM_NAMES = ("inference.json", "inference.pdmodel", "model.json", "model.pdmodel")
 _ONNX_NAMES = ("inference.onnx", "model.onnx")
+_OPENVINO_NAMES = ("inference.xml", "model.xml")  # with a .bin
 # A step that kptk does not know would silently change the numbers, so it is refused.
 _KNOWN_STEPS = ("Resize", "TopDownEvalAffine", "NormalizeImage", "Permute")
 
@@ -45,6 +46,7 @@ class ModelDir:
         labels: class names.
         onnx: the ONNX file beside the configuration, or None.
         paddle: (program, parameters) of the Paddle model, or None.
+        openvino: the .xml of OpenVINO's own format, whose weights are in a .bin, or None.
     """
 
     path: Path
@@ -60,6 +62,12 @@ class ModelDir:
     labels: tuple[str, ...]
     onnx: Path | None
     paddle: tuple[Path, Path] | None
+    openvino: Path | None = None
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return _config_file(self.path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelDir:
@@ -78,7 +86,7 @@ class ModelDir:
         steps = _steps(config, config_path)
         kind, size, resize = _geometry(steps, config_path)
         mean, std, is_scale = _normalisation(steps, config_path)
-        onnx, paddle = _model_files(folder)
+        onnx, paddle, openvino = _model_files(folder)
         return cls(
             path=folder,
             kind=kind,
@@ -93,6 +101,7 @@ class ModelDir:
             labels=_labels(config),
             onnx=onnx,
             paddle=paddle,
+            openvino=openvino,
         )
 
 
@@ -223,21 +232,29 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return (listed,) if isinstance(listed, str) else tuple(str(label) for label in listed)
 
 
-def _model_files(folder: Path) -> tuple[Path | None, tuple[Path, Path] | None]:
+def _model_files(folder: Path) -> tuple[Path | None, tuple[Path, Path] | None, Path | None]:
     onnx = next((folder / n for n in _ONNX_NAMES if (folder / n).is_file()), None)
     programs = [folder / name for name in _PROGRAM_NAMES if (folder / name).is_file()]
     paddle = next(
         ((p, p.with_suffix(".pdiparams")) for p in programs if _params_of(p).is_file()), None
     )
-    if onnx is None and paddle is None:
-        if programs:
-            missing = _params_of(programs[0]).name
-            raise ModelError(f"{str(folder)!r} holds {programs[0].name} but not {missing}.")
-        raise ModelError(
-            f"A model directory must hold inference.onnx, or inference.json (or .pdmodel) with "
-            f"inference.pdiparams. {str(folder)!r} holds {_listing(folder)}."
-        )
-    return onnx, paddle
+    graphs = [folder / name for name in _OPENVINO_NAMES if (folder / name).is_file()]
+    openvino = next((graph for graph in graphs if graph.with_suffix(".bin").is_file()), None)
+    if onnx is None and paddle is None and openvino is None:
+        raise _no_model(folder, [*programs, *graphs])
+    return onnx, paddle, openvino
+
+
+def _no_model(folder: Path, halves: list[Path]) -> ModelError:
+    if halves:
+        other = ".bin" if halves[0].suffix == ".xml" else ".pdiparams"
+        missing = halves[0].with_suffix(other).name
+        return ModelError(f"{str(folder)!r} holds {halves[0].name} but not {missing}.")
+    return ModelError(
+        f"A model directory must hold inference.onnx, or inference.json (or .pdmodel) with "
+        f"inference.pdiparams, or inference.xml with inference.bin. {str(folder)!r} holds "
+        f"{_listing(folder)}."
+    )
 
 
 def _params_of(program: Path) -> Path:

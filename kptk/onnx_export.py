@@ -41,7 +41,10 @@ def onnx_file(model: ModelDir) -> Path:
     """
     if model.paddle is None:
         if model.onnx is None:
-            raise ModelError(f"{str(model.path)!r} holds neither an ONNX nor a Paddle model.")
+            raise ModelError(
+                f"{str(model.path)!r} holds neither an ONNX nor a Paddle model"
+                + (", only OpenVINO's: use engine='openvino'." if model.openvino else ".")
+            )
         return model.onnx
     source = file_hash(*model.paddle)
     if model.onnx is not None and _stamp(model.onnx) in (None, source):
@@ -113,6 +116,11 @@ def _stamp(onnx: Path) -> str | None:
         stream.seek(max(0, onnx.stat().st_size - 4096))
         found = _STAMP_BYTES.search(stream.read())
     return found.group(1).decode() if found else None
+
+
+def is_quantized(onnx: Path) -> bool:
+    """Whether an ONNX file computes in int8: by the operator's name in its bytes, no parser."""
+    return b"QuantizeLinear" in onnx.read_bytes()
 
 
 def _main(program: str, params: str, target: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.device import Device
+from kptk.device import PACKAGES, PADDLE_ONLY, Device
 from kptk.engine import load_error, ordered_inputs, run_error
 from kptk.errors import DeviceError, ModelError, require
 from kptk.modeldir import ModelDir
@@ -28,10 +28,7 @@ class PaddleEngine:
 
     def __init__(self, model: ModelDir, place: Device, threads: int) -> None:
         if model.paddle is None:
-            raise ModelError(
-                f"{model.name} has no Paddle model (inference.json or .pdmodel with .pdiparams) in "
-                f"{str(model.path)!r}, only ONNX. Use engine='onnxruntime'."
-            )
+            raise _no_paddle_model(model, place)
         paddle = import_paddle()
         place = _paddle_device(paddle, place)
         config = _paddle_config(model, place, threads)
@@ -66,6 +63,18 @@ class PaddleEngine:
             return nullcontext()
         self._shapes_seen.add(shapes)
         return _standard_output_closed()
+
+
+def _no_paddle_model(model: ModelDir, place: Device) -> ModelError:
+    if place.kind in PADDLE_ONLY:
+        advice = f"For {place} make one of its training weights: kptk export."
+    else:
+        on_gpu = " (on a GPU that is the package onnxruntime-gpu)" if place.kind == "gpu" else ""
+        advice = f"Use engine='onnxruntime'{on_gpu}."
+    return ModelError(
+        f"{model.name} has no Paddle model (inference.json or .pdmodel with .pdiparams) in "
+        f"{str(model.path)!r}, only ONNX. {advice}"
+    )
 
 
 @contextmanager
@@ -130,8 +139,8 @@ def _paddle_device(paddle: Any, place: Device) -> Device:
     built = ", ".join(["cpu", *counts])
     raise DeviceError(
         f"The installed Paddle {paddle.__version__} is built for {built} and finds {here}; "
-        f"{str(place)!r} is not among them. Use device='cpu', or install the Paddle build for "
-        f"your {place.kind}."
+        f"{str(place)!r} is not among them. Use device='cpu', or install what brings it: "
+        f"{PACKAGES[place.kind]}."
     )
 
 

@@ -39,8 +39,9 @@ def create_pipeline(
     Args:
         pipeline: ``"demo"``, ``"human_keypoint_detection"`` (the official models, fetched the
             first time), a YAML file in PaddleX's old or new format, or a PipelineConfig.
-        device: ``"auto"``, ``"cpu"``, ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"``, ``"mlu:0"``. One
-            that is missing is an error here; in the YAML it warns and the CPU is used.
+        device: ``"auto"``, ``"cpu"``, ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"``, ``"mlu:0"``, or
+            several: ``"gpu:0,1"`` loads both models on each and shares the batches out. One that
+            is missing is an error here; in the YAML it warns and the CPU is used.
         engine: ``"auto"``, ``"onnxruntime"``, ``"openvino"`` or ``"paddle"``.
         enable_hpi: PaddleX's switch for high-performance inference: allow bfloat16, by OpenVINO.
             Faster, and a little less exact (`benchmarks/RESULTS.md` says how much of each). A

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kptk.errors import InputError, ModelError
 from kptk.inputs import check_batch_size, check_boxes, check_image, normalize
+from kptk.replicas import spread
 from kptk.skeleton import COCO17
 
 if TYPE_CHECKING:
@@ -273,7 +274,9 @@ class PoseModel:
         owners = np.repeat(np.arange(len(counts)), counts)
         centers, sizes = crop_boxes(np.concatenate(people), self.model.input_size)
         chunks = [slice(i, i + size) for i in range(0, len(owners), size)]
-        points = [self._run(checked, owners[c], centers[c], sizes[c]) for c in chunks]
+        points = spread(
+            self.engine, lambda c: self._run(checked, owners[c], centers[c], sizes[c]), chunks
+        )
         return np.split(np.concatenate(points), np.cumsum(counts)[:-1])
 
     def _run(

@@ -140,8 +140,8 @@ def _files(model: ModelDir) -> Iterator[ModelFinding]:
     elif model.paddle is None:
         yield ModelFinding(
             "warning",
-            "The folder holds ONNX only; PaddleX looks for inference.json (or .pdmodel) with "
-            "inference.pdiparams.",
+            f"The folder holds {'ONNX' if model.onnx else 'OpenVINO'} only; PaddleX looks for "
+            "inference.json (or .pdmodel) with inference.pdiparams.",
             "kptk reads it. For PaddleX, export the training weights with kptk export.",
         )
     elif model.paddle[0].name not in _PADDLEX_FILES:

@@ -19,6 +19,7 @@ from kptk.errors import InputError, KptkError
 from kptk.given_boxes import boxes_per_frame, pair
 from kptk.inputs import check_batch_size, check_boxes, check_threshold
 from kptk.pose import PoseModel
+from kptk.replicas import count_devices
 from kptk.results import PoseResult
 from kptk.skeleton import COCO17, Skeleton
 from kptk.sources import BadFrame, Frame, Frames, is_video, iter_frames
@@ -210,7 +211,8 @@ class Pipeline:
     def _batches(
         self, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
     ) -> Iterator[PoseResult]:
-        while batch := list(islice(pairs, run.batch_size)):
+        together = run.batch_size * self._devices()  # so that no device waits for another's batch
+        while batch := list(islice(pairs, together)):
             good = iter(self._safely([pair for pair in batch if isinstance(pair[0], Frame)], run))
             for frame, _ in batch:
                 if isinstance(frame, Frame):
@@ -270,6 +272,11 @@ class Pipeline:
         if self.pose is None:
             return [np.zeros((len(box), 0, 3), np.float32) for box in boxes]
         return self.pose.predict(images, boxes, batch_size=self.kpt_batch_size)
+
+    def _devices(self) -> int:
+        """On how many devices the first stage runs."""
+        stage = self.detector or self.pose
+        return count_devices(stage.engine) if stage else 1
 
     def _det_threshold(self, argument: float | None) -> float:
         """Argument before configuration before the model's inference.yml."""

@@ -38,7 +38,7 @@ class FakeDetector:
             name="fake-det", path=Path("fake-det"), onnx=None, paddle=None,
             input_size=(64, 64), threshold=threshold,
         )  # fmt: skip
-        self.engine = SimpleNamespace(name="fake", device="cpu")
+        self.engine = SimpleNamespace(name="fake", device="cpu", precision="f32")
         self.calls: list[int] = []
 
     def predict(
@@ -62,7 +62,7 @@ class FakePose:
         self.model = SimpleNamespace(
             name="fake-kpt", path=Path("fake-kpt"), onnx=None, paddle=None, input_size=(128, 96)
         )
-        self.engine = SimpleNamespace(name="fake", device="cpu")
+        self.engine = SimpleNamespace(name="fake", device="cpu", precision="f32")
         self.flip = self.udp = False
         self.calls: list[int] = []
 

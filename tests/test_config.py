@@ -45,6 +45,11 @@ def write(folder: Path, text: str, name: str = "pipeline.yaml") -> Path:
     return path
 
 
+def test_several_devices(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, OLD.replace("device: gpu", "device: npu:0,1")))
+    assert config.device == "npu:0,1"
+
+
 def test_old_format(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, OLD))
     assert (config.det_model, config.kpt_model) == ("PP-YOLOE-S_human", "PP-TinyPose_128x96")

@@ -150,6 +150,7 @@ def test_diagnose_tries_the_demo_pair_only(tiny_zoo: list[str]) -> None:
     assert "CPUExecutionProvider" in found.engines["onnxruntime"]
     text = repr(found)
     assert "Engines" in text
+    assert found.devices["cpu"].startswith("onnxruntime") and "Devices\ncpu  onnxruntime" in text
     assert "Checks" in text
     json.dumps(found.json)
 
@@ -162,6 +163,22 @@ def test_diagnose_official_tries_all_and_reports_what_does_not_fit(tiny_zoo: lis
     assert any(check.name == "PP-TinyPose_256x192" for check in wrong)
     assert not any(check.name.startswith("PP-TinyPose_128x96") for check in wrong)
     assert not found.ok
+
+
+def test_devices_are_named_as_kptk_names_them() -> None:
+    engines = {
+        "onnxruntime": "CUDAExecutionProvider, CPUExecutionProvider",
+        "openvino": "CPU, GPU.0, GPU.1",
+        "paddle": "cpu, npu x 0, xpu x 2",
+    }
+    assert doctor.devices_by_kind(engines) == {
+        "cpu": "onnxruntime, openvino, paddle",
+        "gpu": "onnxruntime, openvino",
+        "npu": "none here; needs paddle-custom-npu beside paddlepaddle",
+        "xpu": "paddle",
+        "mlu": "none here; needs paddle-custom-mlu beside paddlepaddle",
+    }
+    assert doctor.devices_by_kind({"paddle": "broken: no gpu driver"})["gpu"].startswith("none")
 
 
 def test_a_broken_engine_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from tiny_models import (
 
 import kptk.child
 import kptk.engine
+import kptk.openvino_engine
 from kptk.engine import load_engine
 from kptk.errors import DeviceError, MissingDependencyError, ModelError
 from kptk.modeldir import ModelDir
@@ -249,6 +250,22 @@ def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
         load_engine(onnx_model, engine="onnxruntime", device="npu:0")
     with pytest.raises(DeviceError, match="must be 'auto'"):
         load_engine(onnx_model, device="cuda")
+
+
+def test_the_number_of_a_gpu_reaches_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kptk.engine, "_ort_has_cuda", lambda: True)
+    place = kptk.engine.Device("gpu", 1)
+    _, providers = kptk.engine._ort_providers(place)
+    assert providers[0] == ("CUDAExecutionProvider", {"device_id": 1})  # ONNX Runtime's own option
+    assert kptk.openvino_engine._openvino_target(place, ["CPU", "GPU.0", "GPU.1"]) == (
+        place,
+        "GPU.1",
+    )
+
+
+def test_onnx_on_a_device_that_only_paddle_has(onnx_model: ModelDir) -> None:
+    with pytest.raises(ModelError, match="For npu:0 make one of its training weights: kptk export"):
+        load_engine(onnx_model, device="npu:0")
 
 
 @needs("openvino")

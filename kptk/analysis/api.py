@@ -13,8 +13,6 @@ from kptk.analysis.build import bundle_of_evaluation, bundle_of_predictions, bun
 from kptk.analysis.bundle import Bundle
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.result import ErrorAnalysis
-from kptk.bulk.folder import is_run_folder
-from kptk.bulk.stored import read_predictions
 from kptk.errors import InputError
 from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.truth import read_truth
@@ -143,9 +141,13 @@ def _bundle_of_files(
             "analyze needs an evaluation, analyze(kptk.evaluate(pipe, data)), or results and "
             "ground truth, analyze(predictions=..., annotations=...)."
         )
+    from kptk.bulk.folder import is_run_folder
+
     truth = read_truth(annotations, "keypoints", sigmas)
     stored: Any = predictions
     if is_run_folder(stored):
+        from kptk.bulk.stored import read_predictions
+
         run = read_predictions(stored)
         stored = run.to_coco(annotations)
         input_size = input_size or (run.input_size if stored else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,8 +82,8 @@ def predict(
     """Find people in images and films; save JSON and pictures, print a short table."""
     from kptk.bulk import command
 
-    models = {"device": device, "engine": engine}
-    run = {
+    models: dict[str, Any] = {"device": device, "engine": engine}
+    run: dict[str, Any] = {
         "det_threshold": det_threshold, "kpt_threshold": kpt_threshold,
         "channel_order": channel_order, "recursive": recursive,
     }  # fmt: skip
@@ -93,29 +95,35 @@ def predict(
         return
     if smooth and not track:
         raise typer.BadParameter("--smooth needs people to be followed: leave out --no-track.")
-    report = Report(save_path, pictures=not no_img, table=not as_json, track=track, smooth=smooth)
+    report = partial(
+        Report, save_path, pictures=not no_img, table=not as_json, track=track, smooth=smooth
+    )
     films = {"every": every, "max_fps": max_fps}
-    _to_files(inputs, pipeline, report, {**models, "enable_hpi": enable_hpi}, {**run, **films})
+    _to_files(
+        inputs, pipeline, report, {**models, "enable_hpi": enable_hpi}, {**run, **films}, as_json
+    )
 
 
 def _to_files(
     inputs: list[str],
     pipeline: str,
-    report: Report,
+    new_report: Callable[[], Report],
     models: dict[str, Any],
     run: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """A JSON file and a picture an image, or a film; a table, or the one document."""
     from kptk import create_pipeline
 
     sources = [source_of(text) for text in inputs]
-    as_json = not report.table
     with only_json(as_json) as out:
         try:
             pipe = create_pipeline(pipeline, **models)
         except DownloadError as error:
             raise DownloadError(f"{error} Without a network, try: --pipeline demo") from error
-        report.take(pipe.predict(sources, **run), *expected(sources, run["every"], run["max_fps"]))
+        stream = pipe.predict(sources, **run)
+        report = new_report()
+        report.take(stream, *expected(sources, run["every"], run["max_fps"]))
         if as_json:
             dump({"results": report.results, "errors": report.errors}, out)
     report.finish()

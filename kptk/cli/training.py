@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from kptk.cli.app import Json, app, dump, finite, only_json
+from kptk.cli.app import Json, MaxImages, app, dump, finite, only_json
+from kptk.errors import InputError
 
 if TYPE_CHECKING:
     from kptk.training.run import Run
@@ -115,10 +116,28 @@ def _show_run(run: Run, as_json: bool, out: TextIO) -> None:
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(help="A .pdparams file, a run, or a model's name.")],
+    source: Annotated[
+        str, typer.Argument(help="A .pdparams file, a run, a name; with --format a directory too.")
+    ],
     save_path: Annotated[
         Path, typer.Option("--save-path", "-o", help="The model directory to make.")
     ],
+    format: Annotated[
+        str | None, typer.Option(help="onnx, openvino or onnx-int8. [default: Paddle's and ONNX]")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With --format: annotated images that AP is measured on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of --data.")] = "val",
+    images: Annotated[
+        str | None,
+        typer.Option(help="int8: images to calibrate on. [default: --data, train first]"),
+    ] = None,
+    n_calibration: Annotated[int, typer.Option(help="int8: so many of them.")] = 64,
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="int8 of a pose model: who finds the people.")
+    ] = "human_keypoint_detection",
+    max_images: MaxImages = None,
     like: Annotated[
         str | None, typer.Option(help="The name of the architecture, where a file does not tell.")
     ] = None,
@@ -130,15 +149,51 @@ def export(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn training weights into a model directory for kptk and PaddleX, and check it."""
-    from kptk.training.export_model import export_model
-
+    """Turn weights into a model directory, or a model into a smaller one, and check it."""
     with only_json(as_json) as out:
-        report = export_model(source, save_path, like=like, input_size=input_size, overwrite=force)
-        if as_json:
-            dump(finite(report.json), out)
+        if format is None:
+            _refuse_without_format(data=data, images=images)
+            from kptk.training.export_model import export_model
+
+            made: Any = export_model(
+                source, save_path, like=like, input_size=input_size, overwrite=force
+            )
         else:
-            typer.echo(f"{report!r}\n{report.path}")
+            from kptk.edge.export import export_edge, find_edge_data
+
+            _refuse_input_size(input_size)
+            measured, calibration = find_edge_data(data, split, images, format)
+            made = export_edge(
+                source,
+                save_path,
+                format=format,
+                data=measured,
+                calibration=calibration,
+                n_calibration=n_calibration,
+                pipeline=pipeline,
+                like=like,
+                max_images=max_images,
+                overwrite=force,
+                progress=not as_json,
+            )
+        if as_json:
+            dump(finite(made.json), out)
+        else:
+            typer.echo(f"{made!r}\n{made.path}")
+
+
+def _refuse_without_format(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name} goes with --format onnx, openvino or onnx-int8.")
+
+
+def _refuse_input_size(input_size: tuple[int, int] | None) -> None:
+    if input_size is not None:
+        raise InputError(
+            "--input-size needs training weights: export them without --format first, then the "
+            "directory with it."
+        )
 
 
 @app.command()

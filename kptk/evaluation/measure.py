@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from kptk.bulk.folder import is_run_folder
 from kptk.errors import InputError
 from kptk.evaluation.collecting import Predictions, collect
 from kptk.evaluation.provenance import (
@@ -110,6 +109,8 @@ def evaluate(
             "truth, evaluate(predictions=..., annotations=...)."
         )
     _refuse(_NOT_NOW, flip=flip, udp=udp, engine=engine, device=device, max_images=max_images)
+    from kptk.bulk.folder import is_run_folder
+
     if is_run_folder(predictions):
         from kptk.evaluation.stored_run import evaluate_run
 

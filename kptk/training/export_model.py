@@ -44,7 +44,7 @@ def export_model(
         MissingDependencyError: ``kptk[finetune]`` is not installed.
     """
     target = Path(save_path).expanduser()
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     start = _start(source.path if isinstance(source, Run) else source, like)
     size = input_size or start.input_size
     if len(size) != 2 or any(side < 32 or side % 32 for side in size):
@@ -53,7 +53,12 @@ def export_model(
     return check_model(target)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a directory that is there, unless it is a model's and may be replaced.
+
+    Raises:
+        ModelError: it is in the way.
+    """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:
