@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from kptk.errors import (
 )
 from kptk.modeldir import ModelDir
 from kptk.onnx_export import can_convert, onnx_file
+from kptk.sharing import Shared
 
 ENGINES = ("onnxruntime", "openvino", "paddle")
 
@@ -68,8 +70,10 @@ def load_engine(
 
     Args:
         model: the model directory.
-        engine: ``"onnxruntime"``, ``"openvino"``, ``"paddle"`` or ``"auto"``: ONNX Runtime where
-            it can serve the device (it is the fastest on CPUs), else Paddle.
+        engine: ``"onnxruntime"``, ``"openvino"``, ``"paddle"`` or ``"auto"``: what was
+            measured to be the fastest on the device (``benchmarks/RESULTS.md``): on x86 CPUs
+            OpenVINO for detectors, where it is installed; ONNX Runtime for the rest and on GPUs,
+            where it can serve them; else Paddle.
         device: ``"auto"`` (an accelerator if the engine has one, else the CPU), ``"cpu"``,
             ``"gpu:0"``, ``"npu:0"``, ``"xpu:0"`` or ``"mlu:0"``; ``"gpu:0,1"``: a replica on each.
         threads: CPU threads; None means all cores this process may use.
@@ -97,13 +101,20 @@ def load_engine(
     precision = _reduced(engine, place) if enable_hpi else "f32"
     if engine == "auto":
         engine = _choose(model, place) if precision == "f32" else "openvino"
+    by_image = model.kind == "detection"
     if engine == "onnxruntime":
-        return _for_kind(model, OnnxRuntimeEngine(onnx_file(model), place, count))
+        onnx = onnx_file(model)
+        return Shared(lambda n, _: OnnxRuntimeEngine(onnx, place, n), count, by_image=by_image)
     if engine == "openvino":
         from kptk.openvino_engine import OpenVinoEngine
 
         file = model.openvino or onnx_file(model)
-        return _for_kind(model, OpenVinoEngine(file, place, count, precision))
+        return Shared(
+            lambda _, streams: OpenVinoEngine(file, place, count, precision, streams),
+            count,
+            by_image=by_image,
+            in_parts=by_image,  # a batch of crops gains nothing from streams
+        )
     if engine == "paddle":
         from kptk.paddle_engine import PaddleEngine
 
@@ -112,10 +123,6 @@ def load_engine(
         f"engine must be 'auto', {', '.join(map(repr, ENGINES))}. Got {engine!r}."
         f"{nearest(str(engine), ENGINES)}"
     )
-
-
-def _for_kind(model: ModelDir, engine: Engine) -> Engine:
-    return _OneAtATime(engine) if model.kind == "detection" else engine
 
 
 def _reduced(engine: str, place: Device) -> str:
@@ -145,13 +152,20 @@ def _choose(model: ModelDir, place: Device) -> str:
     if model.onnx is None and model.paddle is None:
         return "openvino"  # nothing else reads its files
     if model.onnx is not None or can_convert():
-        return "onnxruntime"
+        return "openvino" if _openvino_is_faster(model, place) else "onnxruntime"
     if has_paddle:
         return "paddle"
     raise MissingDependencyError(
         f"{model.name} is a Paddle model (as the official models are). Running it needs Paddle, "
         "or paddle2onnx to convert it once. Install both with: pip install 'kptk[paddle]'"
     )
+
+
+def _openvino_is_faster(model: ModelDir, place: Device) -> bool:
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    on_cpu = place.kind == "cpu" or (place.kind == "auto" and not _ort_has_cuda())
+    installed = importlib.util.find_spec("openvino") is not None
+    return model.kind == "detection" and is_x86 and on_cpu and installed
 
 
 def _ort_has_cuda() -> bool:
@@ -196,6 +210,8 @@ class OnnxRuntimeEngine:
         # Converted models name constants that the optimizer folds; each gives a warning.
         options.log_severity_level = _ORT_ERRORS_ONLY
         options.intra_op_num_threads = threads
+        # Threads that spin after a run take the cores from what comes next: the other network.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         place, providers = _ort_providers(place)
         try:
             session = onnxruntime.InferenceSession(str(onnx), options, providers=providers)
@@ -232,29 +248,3 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
             "instead of onnxruntime, or use engine='paddle' with paddlepaddle-gpu."
         )
     return place, [("CUDAExecutionProvider", {"device_id": place.number}), cpu]
-
-
-class _OneAtATime:
-    """Runs the images of a batch one by one and joins the outputs.
-
-    paddle2onnx turns PP-YOLOE's non-maximum suppression into operators that see the first image
-    only: the count has one entry whatever the batch, and OpenVINO refuses the shapes.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.name, self.device, self.precision = engine.name, engine.device, engine.precision
-        self.input_names = engine.input_names
-
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
-        """Run the network; see `Engine.run`."""
-        lengths = {len(array) for array in inputs.values()}
-        if len(lengths) > 1:
-            raise ModelError(f"The inputs of a batch must be equally long. Got {sorted(lengths)}.")
-        if not lengths or lengths <= {0, 1}:
-            return self._engine.run(inputs)
-        singles = [
-            self._engine.run({name: array[i : i + 1] for name, array in inputs.items()})
-            for i in range(max(lengths))
-        ]
-        return tuple(np.concatenate(outputs) for outputs in zip(*singles, strict=True))

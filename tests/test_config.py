@@ -176,7 +176,7 @@ def test_builtin(name: str, models: Any) -> None:
     config = load_config(name)
     assert (config.det_model, config.kpt_model) == models
     assert (config.det_batch_size, config.kpt_batch_size) == (1, 16)
-    assert config.det_threshold == (0.4 if name == "demo" else 0.5)
+    assert config.det_threshold == 0.5
     assert config.path is None
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tiny_models import (
 import kptk.child
 import kptk.engine
 import kptk.openvino_engine
+from kptk.device import parse_device
 from kptk.engine import load_engine
 from kptk.errors import DeviceError, MissingDependencyError, ModelError
 from kptk.modeldir import ModelDir
@@ -144,21 +146,42 @@ def test_paddledetections_old_format_runs(tmp_path: Path, save_paddle: Callable[
     assert ModelDir.open(folder).onnx == folder / "model.onnx"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ONNX_ENGINES)
-def test_a_detectors_onnx_file_sees_one_image_at_a_time(onnx_model: ModelDir, name: str) -> None:
-    from dataclasses import replace
-
-    engine = load_engine(replace(onnx_model, kind="detection"), engine=name, device="cpu")
+def test_a_detectors_batch_is_run_image_by_image(
+    onnx_model: ModelDir, name: str, threads: int
+) -> None:
+    """At one thread one after the other, at two side by side: the same numbers."""
+    model = replace(onnx_model, kind="detection")
+    engine = load_engine(model, engine=name, device="cpu", threads=threads)
     assert (engine.name, engine.device, engine.input_names) == (name, "cpu", ("image",))
-    sizes: list[int] = []
-    run_one = engine._engine.run  # type: ignore[attr-defined]
-    engine._engine.run = lambda inputs: (  # type: ignore[attr-defined]
-        sizes.append(len(inputs["image"])) or run_one(inputs)  # type: ignore[func-returns-value]
-    )
     check_outputs(engine)
-    assert sizes == [1, 1]
-    with pytest.raises(ModelError, match="equally long"):
-        engine.run({"image": IMAGE, "scale_factor": np.ones((1, 2), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_openvino", "machine", "expected"),
+    [
+        ("detection", True, "x86_64", "openvino"),
+        ("detection", True, "AMD64", "openvino"),
+        ("detection", True, "arm64", "onnxruntime"),
+        ("detection", False, "x86_64", "onnxruntime"),
+        ("keypoint", True, "x86_64", "onnxruntime"),
+    ],
+)
+def test_auto_takes_what_was_measured_to_be_fastest(
+    onnx_model: ModelDir,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    has_openvino: bool,
+    machine: str,
+    expected: str,
+) -> None:
+    """benchmarks/RESULTS.md has the measurement; both are 32-bit floats."""
+    found = {"openvino": object() if has_openvino else None, "paddle": None}
+    monkeypatch.setattr(kptk.engine.importlib.util, "find_spec", found.get)
+    monkeypatch.setattr(kptk.engine.platform, "machine", lambda: machine)
+    chosen = kptk.engine._choose(replace(onnx_model, kind=kind), parse_device("cpu"))
+    assert chosen == expected
 
 
 @needs("paddle")
@@ -195,7 +218,7 @@ def test_input_names_must_fit(onnx_model: ModelDir, inputs: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("name", ONNX_ENGINES)
 def test_input_shapes_must_fit(onnx_model: ModelDir, name: str) -> None:
-    with pytest.raises(ModelError, match=r"image \(2, 3, 96, 128\)"):
+    with pytest.raises(ModelError, match=r"image \(\d, 3, 96, 128\)"):
         load_engine(onnx_model, engine=name).run({"image": IMAGE.transpose(0, 1, 3, 2)})
 
 

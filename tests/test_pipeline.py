@@ -322,7 +322,7 @@ def test_create_pipeline_by_name(loader: Loader) -> None:
     assert loader.found == ["demo-det", "demo-kpt"]
     assert loader.loaded == [("detection", "auto", "auto", 1), ("keypoint", "auto", "auto", 1)]
     assert len(pipe(picture(), det_threshold=0.5)) == 1
-    assert (pipe.det_threshold, pipe.kpt_batch_size) == (0.4, 16)  # the YAML's
+    assert (pipe.det_threshold, pipe.kpt_batch_size) == (0.5, 16)  # the YAML's
 
 
 def test_arguments_come_before_the_file(loader: Loader) -> None:
