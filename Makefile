@@ -69,7 +69,7 @@ notebooks: $(READY)  ## run the notebooks again, in place
 
 docs: $(READY)  ## make the API reference from the docstrings, in output/api
 	$(BIN)/pdoc --docformat google --output-directory output/api kptk kptk.analysis \
-		kptk.evaluation kptk.coco kptk.skeleton
+		kptk.evaluation kptk.coco kptk.skeleton kptk.serving kptk.video
 
 demo-data: $(READY)  ## render data/demo again
 	$(BIN)/python -m kptk.demo.make --demo --out data/demo

@@ -18,6 +18,8 @@ import harness
 PROGRAMS = (
     "pipeline",
     "against_paddlex",
+    "engines",
+    "precision",
     "decode",
     "evaluator",
     "startup",

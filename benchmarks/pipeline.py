@@ -85,7 +85,8 @@ def main() -> None:
         networks.append([f"{det} + {kpt}", f"{times.ms('detector'):.1f}", *per_crop])
     harness.section(
         "End to end against the bare engines",
-        f"Engine {pipe.detector.engine.name}, {harness.THREADS} threads. Milliseconds of the "
+        f"Engines {pipe.detector.engine.name} and {pipe.pose.engine.name}, {harness.THREADS} "
+        "threads. Milliseconds of the "
         "networks alone: the detector on one image, the pose model a crop in batches of so many.",
         harness.table(["models", "detector", *(f"pose, {b}" for b in BATCHES)], networks),
         "kptk's time over detector + people x pose model at its best batch; the aim is 1.15.",
