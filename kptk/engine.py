@@ -131,6 +131,8 @@ def _reduced(engine: str, place: Device) -> str:
 
     if engine not in ("auto", "openvino"):
         lacking = f"since only OpenVINO has a reduced precision. Got engine={engine!r}"
+    elif engine == "auto" and place.kind == "auto" and _has_accelerator():
+        lacking = "since there is an accelerator, which is faster; device='cpu' does without"
     else:
         lacking = no_bfloat16(place)
     if not lacking:
@@ -144,11 +146,8 @@ def _choose(model: ModelDir, place: Device) -> str:
     has_paddle = importlib.util.find_spec("paddle") is not None
     if place.kind in PADDLE_ONLY or (place.kind == "gpu" and not _ort_has_cuda()):
         return "paddle"
-    if place.kind == "auto" and model.paddle and has_paddle:
-        from kptk.paddle_engine import prefers_accelerator
-
-        if prefers_accelerator():
-            return "paddle"
+    if place.kind == "auto" and model.paddle and has_paddle and _paddle_has_accelerator():
+        return "paddle"
     if model.onnx is None and model.paddle is None:
         return "openvino"  # nothing else reads its files
     if model.onnx is not None or can_convert():
@@ -166,6 +165,18 @@ def _openvino_is_faster(model: ModelDir, place: Device) -> bool:
     on_cpu = place.kind == "cpu" or (place.kind == "auto" and not _ort_has_cuda())
     installed = importlib.util.find_spec("openvino") is not None
     return model.kind == "detection" and is_x86 and on_cpu and installed
+
+
+def _has_accelerator() -> bool:
+    """Whether ``device="auto"`` means one."""
+    has_paddle = importlib.util.find_spec("paddle") is not None
+    return _ort_has_cuda() or (has_paddle and _paddle_has_accelerator())
+
+
+def _paddle_has_accelerator() -> bool:
+    from kptk.paddle_engine import prefers_accelerator
+
+    return prefers_accelerator()
 
 
 def _ort_has_cuda() -> bool:
@@ -212,16 +223,19 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         # Threads that spin after a run take the cores from what comes next: the other network.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        asked = place
         place, providers = _ort_providers(place)
         try:
             session = onnxruntime.InferenceSession(str(onnx), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no public base
             raise load_error(error, onnx) from error
         if place.kind == "gpu" and "CUDAExecutionProvider" not in session.get_providers():
-            raise DeviceError(
-                f"ONNX Runtime could not open {place}: its CUDA libraries or the GPU are missing. "
-                "Use device='cpu' or engine='paddle'."
-            )
+            if asked.kind != "auto":
+                raise DeviceError(
+                    f"ONNX Runtime could not open {place}: its CUDA libraries or the GPU are "
+                    "missing. Use device='cpu' or engine='paddle'."
+                )
+            place = Device("cpu")  # what the session fell back to
         self._session = session
         self.device = str(place)
         self.input_names = tuple(entry.name for entry in session.get_inputs())
@@ -240,6 +254,8 @@ def _ort_providers(place: Device) -> tuple[Device, list[Any]]:
     cpu = "CPUExecutionProvider"
     if place.kind in PADDLE_ONLY:
         raise DeviceError(f"ONNX Runtime has no {place.kind}. Use engine='paddle' for {place}.")
+    if place.kind == "auto" and _ort_has_cuda():
+        place = Device("gpu")
     if place.kind != "gpu":
         return Device("cpu"), [cpu]
     if not _ort_has_cuda():

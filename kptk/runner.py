@@ -81,7 +81,8 @@ class Pipeline:
         stages = {"det": self.detector, "kpt": self.pose}
         parts = [f"{key}={stage.model.name}" for key, stage in stages.items() if stage]
         first = next(stage for stage in stages.values() if stage)
-        parts += [f"engine={first.engine.name}", f"device={first.engine.device}"]
+        engines = dict.fromkeys(stage.engine.name for stage in stages.values() if stage)
+        parts += [f"engine={'/'.join(engines)}", f"device={first.engine.device}"]
         if first.engine.precision != "f32":
             parts.append(f"precision={first.engine.precision}")
         if self.detector:

@@ -322,6 +322,22 @@ def test_enable_hpi_says_why_there_is_none(
         load_engine(onnx_model, enable_hpi=True)
 
 
+def test_auto_means_the_gpu_where_onnx_runtime_has_one(
+    onnx_model: ModelDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU build is imitated: what CUDA's provider answers where no GPU is, is the CPU's."""
+    assert kptk.engine._ort_providers(parse_device("auto"))[0] == parse_device("cpu")
+    monkeypatch.setattr(kptk.engine, "_ort_has_cuda", lambda: True)
+    place, providers = kptk.engine._ort_providers(parse_device("auto"))
+    assert place == parse_device("gpu") and providers[0][0] == "CUDAExecutionProvider"
+    monkeypatch.setattr(kptk.engine, "_ort_providers", lambda _: (place, ["CPUExecutionProvider"]))
+    assert load_engine(onnx_model, engine="onnxruntime", device="auto").device == "cpu"
+    with pytest.raises(DeviceError, match="could not open gpu:0"):
+        load_engine(onnx_model, engine="onnxruntime", device="gpu:0")
+    with pytest.warns(UserWarning, match="there is an accelerator"):
+        assert load_engine(onnx_model, enable_hpi=True).precision == "f32"
+
+
 @needs("openvino")
 def test_openvino_names_what_it_has(onnx_model: ModelDir) -> None:
     with pytest.raises(DeviceError, match="OpenVINO has CPU"):
