@@ -90,7 +90,7 @@ def analyze(
     if flip_pairs is not None:
         pairs = tuple((int(a), int(b)) for a, b in flip_pairs)
         bundle = replace(bundle, skeleton=replace(bundle.skeleton, mirrored=pairs))
-    return ErrorAnalysis(bundle, chosen, _baseline(baseline, chosen), progress)
+    return ErrorAnalysis(bundle, chosen, _baseline(baseline, chosen, progress), progress)
 
 
 def _options(
@@ -164,7 +164,7 @@ def _bundle_of_files(
     return bundle_of_predictions(stored, truth, det_threshold)
 
 
-def _baseline(source: object, options: AnalysisOptions) -> Baseline | None:
+def _baseline(source: object, options: AnalysisOptions, progress: bool) -> Baseline | None:
     """What the verdict is compared with.
 
     Raises:
@@ -176,7 +176,7 @@ def _baseline(source: object, options: AnalysisOptions) -> Baseline | None:
     if isinstance(source, str | os.PathLike):
         return Baseline.load(Path(source).expanduser())
     if isinstance(source, Evaluation):
-        source = ErrorAnalysis(bundle_of_evaluation(source), options)
+        source = ErrorAnalysis(bundle_of_evaluation(source), options, progress=progress)
     if not isinstance(source, ErrorAnalysis):
         raise InputError(
             "baseline must be an analysis, an evaluation, or a folder of ErrorAnalysis.save. "
