@@ -31,7 +31,7 @@ from kptk.serving.schema import (
 )
 from kptk.web import is_url
 
-_FETCHES = 8  # at a time; pictures that come along do not wait for them
+_FETCHES = 8  # at a time, until they are answered; pictures that come along do not wait for them
 _REASONS = {
     400: "The request cannot be read.",
     401: "The token is missing or wrong.",
@@ -51,7 +51,7 @@ def build_app(pipe: Predictor, options: ServeOptions) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(_warm_up, pipe)
+        await asyncio.to_thread(_warm_up, pipe, options.max_batch)
         batcher.start()
         yield
         await asyncio.to_thread(batcher.close)
@@ -70,9 +70,9 @@ def build_app(pipe: Predictor, options: ServeOptions) -> FastAPI:
     return app
 
 
-def _warm_up(pipe: Predictor) -> None:
+def _warm_up(pipe: Predictor, max_batch: int) -> None:
     data = demo_images()[0].read_bytes()
-    warm_up(pipe, data, image_size(data, "The demo image"))
+    warm_up(pipe, data, image_size(data, "The demo image"), max_batch)
 
 
 def _add_handlers(app: FastAPI) -> None:
@@ -114,6 +114,7 @@ class _Service:
         self.options = options
         self._batcher = batcher
         self._fetches = ThreadPoolExecutor(_FETCHES, "kptk-fetch")
+        self._fetched = asyncio.Semaphore(_FETCHES)
 
     async def health(self) -> Response:
         """Say that the models are loaded and warm."""
@@ -133,7 +134,15 @@ class _Service:
         return answers.answer(log_id, "Success", result)
 
     async def _result(self, asked: DetectionRequest) -> dict[str, Any]:
-        threads = self._fetches if is_url(asked.image) else None  # None: asyncio's own
+        if not is_url(asked.image):
+            return await self._run(asked, None)
+        async with self._fetched:  # their bytes are not among those of the bodies
+            return await self._run(asked, self._fetches)
+
+    async def _run(
+        self, asked: DetectionRequest, threads: ThreadPoolExecutor | None
+    ) -> dict[str, Any]:
+        """Load the picture in one of the threads (None: asyncio's own) and wait for its answer."""
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(threads, load_picture, asked.image, self.options)
         job = Job(data, asked.detThreshold, asked.visualize is not False)

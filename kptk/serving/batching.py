@@ -21,7 +21,13 @@ _QUALITY = 90  # of the JPEG that goes back
 
 
 class Predictor(Protocol):
-    """The part of :class:`kptk.Pipeline` that the service uses."""
+    """The part of :class:`kptk.Pipeline` that the service uses.
+
+    Attributes:
+        kpt_batch_size: people to a call of the keypoint model.
+    """
+
+    kpt_batch_size: int
 
     def predict(
         self,
@@ -82,7 +88,7 @@ class Batcher:
     def waiting(self) -> int:
         """How many pictures wait for their turn."""
         with self._changed:
-            return sum(not job.future.cancelled() for job in self._waiting)
+            return len(self._waiting)
 
     def start(self) -> None:
         """Begin to work."""
@@ -98,14 +104,23 @@ class Batcher:
             if not self.ready:
                 raise ServiceError(503, "The service is starting or ending. Try again later.")
             if len(self._waiting) >= self._max_queue:
-                self._waiting = deque(job for job in self._waiting if not job.future.cancelled())
-            if len(self._waiting) >= self._max_queue:
                 raise ServiceError(
                     503, f"{self._max_queue} pictures wait already. Try again in a moment."
                 )
             self._waiting.append(job)
+            job.future.add_done_callback(self._let_go)
             self._changed.notify()
         return job.future
+
+    def _let_go(self, future: Future[dict[str, Any]]) -> None:
+        """Forget a cancelled picture at once: its bytes are no longer counted by anyone.
+
+        It is searched for, since a callback that holds the job would be a cycle, whose bytes stay
+        until the garbage collector comes by.
+        """
+        if future.cancelled():
+            with self._changed:
+                self._waiting = deque(job for job in self._waiting if job.future is not future)
 
     def close(self) -> None:
         """Take nothing more in, and return when what waits is done."""
@@ -195,16 +210,21 @@ def _internal(error: BaseException) -> ServiceError:
     return ServiceError(500, f"The pipeline failed ({type(error).__name__}); see the server's log.")
 
 
-def warm_up(pipe: Predictor, data: bytes, size: tuple[int, int]) -> None:
-    """Run both models once, whatever the first of them finds.
+def warm_up(pipe: Predictor, data: bytes, size: tuple[int, int], max_batch: int) -> None:
+    """Run both models, alone and with full batches, whatever the first of them finds.
+
+    Engines load what full batches need when the first one comes (:mod:`kptk.sharing`), which no
+    client should have to wait for.
 
     Args:
         pipe: the pipeline.
         data: an image file.
         size: its (height, width).
+        max_batch: pictures that go through together.
     """
-    everything = [[0, 0, size[1], size[0]]]
-    for boxes in (None, [everything]):
-        for result in pipe.predict([data], boxes=boxes):
+    everything = [0, 0, size[1], size[0]]
+    people = [[[everything] * count] for count in (1, pipe.kpt_batch_size)]
+    for count, boxes in ((1, None), (max_batch, None), (1, people[0]), (1, people[1])):
+        for result in pipe.predict([data] * count, boxes=boxes, batch_size=count):
             if result.error is not None:
                 raise result.error

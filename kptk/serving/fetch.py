@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import urllib.request
 from contextlib import suppress
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any
 from kptk.errors import InputError
 from kptk.web import fetch, http_opener
 
-FETCH_SECONDS = 15.0  # for all of it: names, connections, redirects, content
+FETCH_SECONDS = 15.0  # for all of it; only the resolver has a limit of its own
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -30,12 +31,12 @@ def fetch_public(url: str, max_bytes: int, seconds: float = FETCH_SECONDS) -> by
     Args:
         url: its address.
         max_bytes: the most that is read.
-        seconds: the longest it may take.
+        seconds: the longest it may take, looking names up apart.
 
     Raises:
         InputError: as :func:`kptk.web.fetch`, or it leads to an address that is not public.
     """
-    visit = _Visit()
+    visit = _Visit(seconds)
     timer = threading.Timer(seconds, visit.cut)
     timer.daemon = True
     timer.start()
@@ -77,9 +78,14 @@ def _inner(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
 class _Visit:
     """The connections of one fetch. ``cut`` ends them from another thread."""
 
-    def __init__(self) -> None:
-        self.over = False
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
         self._lines: list[socket.socket] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether its time is."""
+        return time.monotonic() >= self._end
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
         """Connect to the first of the host's addresses that answers.
@@ -97,10 +103,11 @@ class _Visit:
             )
         failure: OSError = TimeoutError("timed out")
         for place in places:
-            if self.over:
+            left = self._end - time.monotonic()
+            if left <= 0:
                 break
             try:
-                line = socket.create_connection(place, timeout)
+                line = socket.create_connection(place, min(left, timeout or left))
             except OSError as error:
                 failure = error
             else:
@@ -110,7 +117,6 @@ class _Visit:
 
     def cut(self) -> None:
         """End whatever is being read."""
-        self.over = True
         for line in list(self._lines):
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)

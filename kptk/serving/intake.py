@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,11 +49,26 @@ class Intake:
 
     def _check_head(self, headers: Headers) -> None:
         self._check_token(headers.get("authorization", ""))
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != headers.get("host"):
-            raise ServiceError(403, f"Pages of other origins may not ask. Got Origin: {origin}")
+        self._check_origin(headers.get("origin"), headers.get("host"))
         if int(headers.get("content-length", 0)) > self._options.max_body:
             raise self._too_large()
+
+    def _check_origin(self, origin: str | None, host: str | None) -> None:
+        """Refuse what a browser sends for pages of others.
+
+        A page's own name may be made to mean this machine after the page has come (DNS
+        rebinding), so that its origin is the host; addresses and ``localhost`` cannot be.
+        """
+        if origin is None:
+            return
+        if origin.partition("://")[2] != host:
+            raise ServiceError(403, f"Pages of other origins may not ask. Got Origin: {origin}")
+        if self._options.token is None and not _is_fixed(origin):
+            raise ServiceError(
+                403,
+                "Without a token, pages may ask only if they come from an IP address or localhost. "
+                f"Got Origin: {origin}. Start the service with --token-file, or open it that way.",
+            )
 
     def _check_token(self, authorization: str) -> None:
         if self._options.token is None:
@@ -87,6 +104,15 @@ class Intake:
             raise self._too_large()
         if self._held > self._options.max_total:
             raise ServiceError(503, "Too much is being sent at a time. Try again in a moment.")
+
+
+def _is_fixed(origin: str) -> bool:
+    """Whether an origin's host is an IP address or ``localhost``, which no resolver decides."""
+    try:
+        host = urlsplit(origin).hostname or ""
+        return host == "localhost" or bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def _as_json(scope: Scope) -> dict[str, Any]:

@@ -83,12 +83,15 @@ class Service:
         detector: of its pipeline.
         batcher: inside it.
         server: uvicorn's.
+        warm_up: the sizes of the batches that the models saw before it was ready: of pictures,
+            and of people.
     """
 
     address: str
     detector: GatedDetector
     batcher: Batcher
     server: uvicorn.Server
+    warm_up: tuple[list[int], list[int]]
 
     @property
     def place(self) -> tuple[str, int]:
@@ -125,8 +128,10 @@ def running(options: ServeOptions | None = None, send_buffer: int = 0) -> Iterat
         thread.start()
         try:
             assert ready.wait(PATIENCE)
-            detector.seen.clear()  # the warm-up
-            yield Service(address, detector, app.state.batcher, server)
+            pose: Any = pipe.pose
+            warm_up = ([len(batch) for batch in detector.seen], list(pose.calls))
+            detector.seen.clear()
+            yield Service(address, detector, app.state.batcher, server, warm_up)
         finally:
             detector.gate.set()
             server.should_exit = True

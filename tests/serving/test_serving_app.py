@@ -201,6 +201,27 @@ def test_pages_of_other_origins_may_not_ask(service: Service) -> None:
     assert post(service, body, Origin=service.address).status_code == 200  # its own page
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 403), ("evil.example:8080", 403), ("1.2.3.4.evil.example", 403),
+     ("[evil", 403), ("", 403), ("localhost:8080", 200), ("127.0.0.1", 200), ("[::1]:8080", 200)],
+)  # fmt: skip
+def test_a_name_that_was_made_to_mean_this_machine(
+    service: Service, host: str, status: int
+) -> None:
+    """DNS rebinding: to the browser, the service is the page's own host."""
+    answer = post(service, {"image": GOOD}, Origin=f"http://{host}", Host=host)
+    assert answer.status_code == status
+
+
+def test_pages_under_a_name_ask_with_a_token() -> None:
+    named = {"Origin": "https://pose.example", "Host": "pose.example"}
+    with running(ServeOptions(token="s3cret")) as service:
+        body = {"image": GOOD}
+        assert post(service, body, **named).status_code == 401
+        assert post(service, body, **named, Authorization="Bearer s3cret").status_code == 200
+
+
 def test_a_token_is_asked_for() -> None:
     with running(ServeOptions(token="s3cret")) as service:
         body = {"image": GOOD}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import pytest
-from running import PATIENCE, gated, picture, right_edge
+from running import PATIENCE, gated, picture, right_edge, running, wait_for
 
 from kptk.errors import MissingDependencyError, ServiceError
-from kptk.serving import create_app, serve
+from kptk.serving import ServeOptions, create_app, serve
 from kptk.serving.batching import Batcher, Job
 
 
@@ -57,6 +58,33 @@ def test_cancelled_pictures_make_room_and_are_not_run() -> None:
     assert last.result(PATIENCE)["persons"]
     batcher.close()
     assert detector.seen == [[1], [4]]
+
+
+def test_cancelled_pictures_are_forgotten_at_once_and_take_no_place_in_a_batch() -> None:
+    pipe, detector = gated()
+    batcher = Batcher(pipe, max_batch=2, max_queue=9)
+    batcher.start()
+    detector.gate.clear()
+    futures = [batcher.submit(Job(picture(1)))]
+    wait_for(futures[0].running)
+    job = Job(picture(2))
+    forgotten = weakref.ref(job)
+    futures += [batcher.submit(job), *(batcher.submit(Job(picture(n))) for n in (3, 4))]
+    del job
+    assert futures[1].cancel()
+    assert batcher.waiting == 2
+    assert forgotten() is None
+    detector.gate.set()
+    batcher.close()
+    assert all(future.done() for future in futures)
+    assert detector.seen == [[1], [3, 4]]
+
+
+def test_full_batches_are_warm_before_the_service_is_ready() -> None:
+    with running(ServeOptions(max_batch=5)) as service:
+        pictures, people = service.warm_up
+    assert {1, 5} == set(pictures)
+    assert {1, 16} <= set(people)  # 16: PaddleX's batch size for keypoints
 
 
 def test_a_pipeline_that_breaks_its_promise_leaves_nobody_waiting() -> None:

@@ -16,10 +16,10 @@ import pytest
 import requests
 from local_server import LocalServer, Page, serve
 from PIL import Image
-from running import PATH, picture, right_edge, running
+from running import PATH, in_threads, picture, right_edge, running, wait_for
 
 from kptk.errors import InputError
-from kptk.serving import ServeOptions
+from kptk.serving import ServeOptions, app
 from kptk.serving import fetch as module
 from kptk.serving.fetch import fetch_public, is_public
 
@@ -223,6 +223,23 @@ def test_a_head_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         thread.join(20)
 
 
+def test_connections_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three addresses that drop what is sent to them must not take three times as long."""
+    given: list[float] = []
+
+    def silent(place: tuple[str, int], timeout: float) -> socket.socket:
+        given.append(timeout)
+        threading.Event().wait(min(timeout, 1))
+        raise TimeoutError("timed out")
+
+    Names(monkeypatch, good_example=["8.8.8.8", "8.8.4.4", "1.1.1.1"])
+    monkeypatch.setattr(module.socket, "create_connection", silent)
+    with pytest.raises(InputError, match=r"more than 0\.2 seconds"):
+        fetch_public("http://good.example/a.png", MIB, seconds=0.2)
+    assert all(timeout <= 0.2 for timeout in given)
+    assert len(given) <= 1  # none if the machine stood still
+
+
 def test_tls_checks_the_name_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A TLS hello carries the name in clear: it must be the URL's, not the address."""
     Names(monkeypatch, good_example=["127.0.0.1"])
@@ -263,3 +280,24 @@ def test_the_service_fetches_where_that_is_allowed(
         assert person["bbox"][2] == right_edge(7)
         assert ask(server.add("/large.bmp", Page(buffer.getvalue()))).status_code == 413
         assert ask(server.address + "/missing").status_code == 422
+
+
+def test_fetched_pictures_wait_in_small_numbers(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_public(monkeypatch)
+    monkeypatch.setattr(app, "_FETCHES", 2)
+    with running(ServeOptions(allow_urls=True)) as service:
+        service.detector.gate.clear()
+
+        def held() -> int:
+            return sum(map(len, service.detector.seen)) + service.batcher.waiting
+
+        by_url = in_threads(6, lambda _: service.ask(image=server.address + "/a.png"))
+        wait_for(lambda: held() >= 2)
+        along = in_threads(1, lambda _: service.ask(1))  # sent along, it does not wait for them
+        wait_for(lambda: held() >= 3)
+        assert held() == 3
+        assert len(server.asked) == 2
+        service.detector.gate.set()
+        assert [answer.status_code for answer in by_url() + along()] == [200] * 7
