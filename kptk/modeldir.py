@@ -69,6 +69,17 @@ class ModelDir:
         """The configuration file."""
         return _config_file(self.path)
 
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The files that make the network what it is, of one format; none: ()."""
+        if self.onnx is not None:
+            return (self.onnx,)
+        if self.paddle is not None:
+            return self.paddle
+        if self.openvino is not None:
+            return (self.openvino, self.openvino.with_suffix(".bin"))
+        return ()
+
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelDir:
         """Read a model directory.

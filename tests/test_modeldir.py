@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,33 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
     (folder / "inference.pdmodel").touch()
     with pytest.raises(ModelError, match=r"not inference\.pdiparams"):
         ModelDir.open(folder)
+
+
+def test_the_weights_are_all_the_files_of_one_format(tmp_path: Path) -> None:
+    def names() -> list[str]:
+        return [path.name for path in ModelDir.open(tmp_path).weights]
+
+    write_config(tmp_path / "inference.yml", keypoint_config())
+    for name in ("inference.xml", "inference.bin"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert names() == ["inference.xml", "inference.bin"]
+    for name in ("inference.json", "inference.pdiparams"):
+        (tmp_path / name).touch()
+    assert names() == ["inference.json", "inference.pdiparams"]
+    (tmp_path / "inference.onnx").touch()
+    assert names() == ["inference.onnx"]
+
+
+def test_other_weights_of_openvino_are_another_model(tmp_path: Path) -> None:
+    from kptk.bulk.settings import models_of
+
+    def made(weights: bytes) -> str:
+        folder = tmp_path / weights.decode()
+        write_config(folder / "inference.yml", keypoint_config())
+        (folder / "inference.xml").write_bytes(b"<net/>")
+        (folder / "inference.bin").write_bytes(weights)
+        model = ModelDir.open(folder)
+        return models_of(model, model)["pose"]["sha256"]
+
+    assert made(b"one") == hashlib.sha256(b"<net/>one").hexdigest()
+    assert made(b"two") != made(b"one")

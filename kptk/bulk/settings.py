@@ -191,13 +191,12 @@ def models_of(det: ModelDir, kpt: ModelDir) -> dict[str, Any]:
 def _model(model: ModelDir) -> dict[str, Any]:
     from kptk.cache import file_hash
 
-    files = [model.onnx] if model.onnx is not None else list(model.paddle or ())
     steps = [*model.mean, *model.std, model.is_scale, model.interp, model.keep_ratio]
     return {
         "name": model.name,
         "input_size": list(model.input_size),
         "preprocessing": steps,
-        "sha256": file_hash(*files) if files else None,
+        "sha256": file_hash(*model.weights) if model.weights else None,
     }
 
 

@@ -18,6 +18,7 @@ from kptk.bulk.rows import K, Row, failed_row, row_of
 from kptk.bulk.settings import Predictor, Recipe, describe_pipeline
 from kptk.errors import BulkError, KptkError
 from kptk.results import PoseResult
+from kptk.sources import is_video
 from kptk.web import is_url
 
 
@@ -128,21 +129,21 @@ class Site:
 
     def _at_once(self, pipe: Predictor, partition: Partition) -> list[Row]:
         rows = self._numbered(partition)
-        folders = {path for _, _, path in rows if self._is_folder(path)}
-        files = [(i, key, path) for i, key, path in rows if path not in folders]
+        refused = {i: why for i, _, path in rows if (why := self._no_image(path))}
+        files = [(i, key, path) for i, key, path in rows if i not in refused]
         found = {
             image: row_of(result, image, image_id, path)
             for (image, image_id, path), result in zip(
                 files, self._results(pipe, [path for _, _, path in files]), strict=True
             )
         }
-        return [found.get(i) or failed_row(i, key, path, _FOLDER) for i, key, path in rows]
+        return [found.get(i) or failed_row(i, key, path, refused[i]) for i, key, path in rows]
 
     def _one_by_one(self, pipe: Predictor, partition: Partition, current: Attempt) -> list[Row]:
         rows, strange = [], []
         for image, image_id, path in self._numbered(partition):
-            refused = _DEADLY if current.is_deadly(image) else _FOLDER
-            if current.is_deadly(image) or self._is_folder(path):
+            refused = _DEADLY if current.is_deadly(image) else self._no_image(path)
+            if refused:
                 rows.append(failed_row(image, image_id, path, refused))
                 continue
             current.at(image)
@@ -161,8 +162,12 @@ class Site:
         pairs = enumerate(zip(partition.image_ids, partition.paths, strict=True), partition.first)
         return [(image, image_id, path) for image, (image_id, path) in pairs]
 
-    def _is_folder(self, path: str) -> bool:
-        return not is_url(path) and os.path.isdir(located(self.job.root, path))
+    def _no_image(self, path: str) -> str | None:
+        """Why a path can give no single result; None: it may."""
+        place = located(self.job.root, path)
+        if not is_url(path) and os.path.isdir(place):
+            return _FOLDER
+        return _FILM if is_video(place) else None
 
     def _results(self, pipe: Predictor, paths: Sequence[str]) -> Iterator[PoseResult]:
         if not paths:
@@ -200,6 +205,7 @@ class Site:
 
 
 _FOLDER = "This is a folder; the list must name images."
+_FILM = "This is a film; the list must name images."
 _DEADLY = (
     f"The process died {MAX_DEATHS} times while it was at this image (it crashed, or was killed "
     "for its memory), so the image was left out."

@@ -51,16 +51,22 @@ def plain_pictures(images: Any, count: int) -> Pictures:
     Raises:
         InputError: none can be read.
     """
-    from kptk.sources import BadFrame, Frame, iter_frames
+    from kptk.sources import BadFrame, iter_frames
 
-    frames = list(iter_frames(images))
-    good = [frame for frame in frames if isinstance(frame, Frame)]
+    kept: list[Image] = []
+    good, bad, step, first = 0, 0, 1, ""
+    for frame in iter_frames(images):
+        if isinstance(frame, BadFrame):
+            bad, first = bad + 1, first or f" {frame.error}"
+            continue
+        if good % step == 0:
+            kept.append(frame.image)
+        good += 1
+        if len(kept) > 2 * count:  # a film's frames would not fit into memory
+            kept, step = kept[::2], 2 * step
     if not good:
-        first = f" {frames[0].error}" if frames and isinstance(frames[0], BadFrame) else ""
-        raise InputError(
-            f"The images to calibrate on must be readable. None of {len(frames)} is.{first}"
-        )
-    return [(good[i].image, None) for i in spaced(len(good), count)]
+        raise InputError(f"The images to calibrate on must be readable. None of {bad} is.{first}")
+    return [(kept[i], None) for i in spaced(len(kept), count)]
 
 
 def with_boxes(pictures: Pictures, pipeline: str) -> Pictures:

@@ -264,5 +264,4 @@ def _checked(made: ModelDir) -> ModelReport:
 
 
 def _hash(source: ModelDir) -> str:
-    file = source.onnx or source.openvino or (source.paddle or (source.config,))[-1]
-    return f"SHA-256 {file_hash(file)[:32]}"
+    return f"SHA-256 {file_hash(*source.weights or (source.config,))[:32]}"

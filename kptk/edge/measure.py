@@ -27,13 +27,7 @@ Pair = tuple[float, float]
 
 def megabytes(model: ModelDir) -> float:
     """Size of the files that one engine needs, in units of 10^6 bytes."""
-    if model.onnx is not None:
-        files = [model.onnx]
-    elif model.openvino is not None:
-        files = [model.openvino, model.openvino.with_suffix(".bin")]
-    else:
-        files = list(model.paddle or ())
-    return sum(file.stat().st_size for file in files) / 1e6
+    return sum(file.stat().st_size for file in model.weights) / 1e6
 
 
 def speeds(

@@ -60,11 +60,10 @@ def _model(stage: Detector | PoseModel) -> dict[str, Any]:
     from kptk.cache import file_hash
 
     model = stage.model
-    files = [model.onnx] if model.onnx is not None else list(model.paddle or ())
     return {
         "name": model.name,
         "folder": model.path.name,
-        "sha256": file_hash(*files) if files else None,
+        "sha256": file_hash(*model.weights) if model.weights else None,
         "input_size": list(model.input_size),
         "engine": stage.engine.name,
         "device": stage.engine.device,

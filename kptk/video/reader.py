@@ -16,6 +16,10 @@ from kptk.images import check_path
 from kptk.video.sampling import Choice, Sampling
 
 _USUAL_FPS = 30.0  # of a film that does not say
+_MAX_BROKEN = 1000  # frames; after so many the rest is not tried
+_MAX_FAILURES = 5  # in a row, of reading on in a file
+# These hold no pictures but name other files, which nobody asked for.
+_LISTS = ("concat", "dash", "hls", "imf", "sdp")
 _MISSING_S = 0.25  # a film that ends so much before its declared length is cut off
 
 
@@ -117,21 +121,44 @@ class _Film:
         """Good frames with number and time; ``broken`` notes the others."""
         from av import FFmpegError
 
-        packets = container.demux(stream)
-        while True:
+        for packet in self._packets(container, stream):
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
                 for frame in packet.decode():
                     if not frame.is_corrupt:
                         yield self._place(frame)
                     elif self.number:  # before the first: a recording that starts in the middle
                         self._note_damage()
             except FFmpegError:
-                if packet is None or len(self.broken) > 1000:
-                    return
                 self._note_damage()
+            if len(self.broken) > _MAX_BROKEN:
+                return
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+        """What is whole of the file; the last is empty: it makes the decoder give all it holds.
+
+        Half a packet, where a file is cut off, would cost the good frames that decoder threads
+        still hold; it is left out.
+        """
+        from av import FFmpegError, Packet
+
+        failures, begun = 0, False
+        while failures < _MAX_FAILURES:
+            try:
+                for packet in container.demux(stream):
+                    failures = 0
+                    if not packet.is_corrupt:
+                        begun = True
+                        yield packet
+                    elif begun:
+                        self._note_damage()
+                return
+            except FFmpegError:  # ends the demuxing, which can be taken up again
+                failures += 1
+                if failures == 1:
+                    self._note_damage()
+        end = Packet()
+        end.stream, end.time_base = stream, stream.time_base
+        yield end
 
     def _note_damage(self) -> None:
         self.broken.append(max(0.0, self.time + self.step))
@@ -175,10 +202,15 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} must be a video. Got 0 bytes: it is empty.")
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        # with "file:", a colon in the name makes no protocol of what is before it
+        container = av.open(
+            f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+        )
     except (av.FFmpegError, OSError) as error:
         raise InputError(_why_closed(path, error)) from error
     with container:
+        if set(container.format.name.split(",")) & set(_LISTS):
+            raise InputError(f"{path} must be a video. It is a list of other files: give those.")
         pictures = [s for s in container.streams.video if not _is_cover(s)]
         if not pictures:
             held = "sound only" if container.streams.audio else "no pictures"

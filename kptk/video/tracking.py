@@ -243,6 +243,8 @@ def _smoothed(
     result: PoseResult, ids: NDArray[np.int64], smoother: OneEuro, time: float
 ) -> PoseResult:
     """The result with smoothed joints; unsure ones weigh less, in proportion to their score."""
+    if not result.keypoints.shape[1]:  # a detector's result
+        return result
     points = result.keypoints.copy()
     scores = np.nan_to_num(points[..., 2], nan=1.0)
     trust: Any = scores / result.kpt_threshold if result.kpt_threshold > 0 else None

@@ -174,7 +174,7 @@ class _Encoder:
         name, options = next(
             (name, options) for name, options in _ENCODERS if name in av.codec.codecs_available
         )
-        self.container = av.open(str(self.file), "w")
+        self.container = av.open(f"file:{self.file}", "w")  # a name may hold a colon
         # MPEG-4 knows no finer clock than 1/65535 s
         clock = Fraction(1, _TICKS if name != "mpeg4" else _TICKS // 2)
         self.stream = self.container.add_stream(name, rate=30, options=dict(options))

@@ -92,6 +92,19 @@ def test_each_image_that_fails_is_one_error(tmp_path: Path) -> None:
     assert [len(row.boxes) for row in stored.rows()] == [1, 0, 1, 1, 0, 1, 1, 0]
 
 
+def test_a_film_in_the_list_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "in", {}, 2)
+    film = tmp_path / "in" / "film.mp4"
+    film.write_text("3")
+    stored = run([paths[0], film, paths[1]], tmp_path / "out")
+    assert stored.errors() == {str(film): "This is a film; the list must name images."}
+    assert looked_at(tmp_path / "in") == {"0.jpg": 1, "1.jpg": 1}  # at once
+    # alone, where one fails strangely
+    paths[1].write_text("bug")
+    stored = run([paths[0], film, paths[1]], tmp_path / "again")
+    assert stored.errors()[str(film)] == "This is a film; the list must name images."
+
+
 def test_where_every_image_fails_strangely_the_process_is_at_fault(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "in", {3: "bug", 4: "bug", 5: "bug"}, 9)
     with pytest.raises(BulkError, match=r"1 partitions could not be done \(1\).*ZeroDivision"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kptk.errors import DataError, InputError
 from kptk.images import read_image
 from kptk.modeldir import ModelDir
 from kptk.pose import PoseModel
+from kptk.sources import BadFrame, Frame
 
 BOXES = np.array([[30, 40, 150, 300], [200, 20, 260, 200]], np.float32)
 
@@ -92,6 +94,27 @@ def test_no_picture_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"None of 1 is\..*a\.jpg"):
         plain_pictures(tmp_path, 5)
+
+
+def test_of_many_images_an_even_sample_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, most = set(), 0
+
+    def frames(_: object) -> Iterator[Frame | BadFrame]:
+        nonlocal most
+        for index in range(500):
+            image = np.full((2, 2, 3), index % 250, np.uint8)
+            held.add(index)
+            weakref.finalize(image, held.discard, index)
+            yield Frame(image, str(index), None, ".jpg")
+            del image
+            most = max(most, len(held))
+        yield BadFrame("bad", None, InputError("bad"), ".jpg")
+
+    monkeypatch.setattr("kptk.sources.iter_frames", frames)
+    values = [int(image[0, 0, 0]) for image, _ in plain_pictures(None, 10)]
+    assert most <= 22  # twice as many as asked for, and those on their way
+    # 0, 1, ... doubled up: every 32nd of 500, of which 10 of the 16, by hand
+    assert values == [i % 250 for i in (0, 32, 96, 128, 192, 256, 288, 352, 384, 448)]
 
 
 def test_spaced() -> None:

@@ -136,6 +136,9 @@ def test_boxes_alone_are_enough() -> None:
         replace(result, keypoints=result.keypoints[:, :0], skeleton=bare) for result in results
     ]
     assert ids_of(detector_only) == truth
+    for smoothed, result in zip(kptk.track(detector_only, smooth=True), detector_only, strict=True):
+        assert smoothed.keypoints.shape == result.keypoints.shape  # nothing to smooth
+        assert np.array_equal(smoothed.boxes, result.boxes)
 
 
 def test_missing_joints_and_nobody_at_all() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from clips import (
@@ -21,7 +24,8 @@ from clips import (
 )
 
 from kptk.errors import InputError, MissingDependencyError
-from kptk.video.reader import VideoFrame, probe, read_frames
+from kptk.sources import iter_frames
+from kptk.video.reader import VideoFrame, _Film, probe, read_frames
 from kptk.video.sampling import Sampling
 
 
@@ -142,6 +146,80 @@ def noisy(path: Path, codec: str, **options: str) -> Path:
     return write_clip(path, times, codec=codec, pictures=pictures, options=options)
 
 
+def whole_packets(path: Path) -> int:
+    """How many pictures are there with all their bytes, by FFmpeg's demuxer alone."""
+    with av.open(str(path)) as container:
+        packets = container.demux(container.streams.video[0])
+        return sum(packet.size > 0 and not packet.is_corrupt for packet in packets)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.8])
+def test_half_a_packet_at_the_end_costs_no_whole_one(tmp_path: Path, share: float) -> None:
+    path = cut(noisy(tmp_path / "a.mp4", "libx264", movflags="faststart"), share)
+    good, _ = until_error(path)
+    assert len(good) == whole_packets(path)
+
+
+class FailingContainer:
+    """A film's container that cannot be read on after so many packets, so many times."""
+
+    def __init__(self, container: Any, after: int, times: int) -> None:
+        self.container, self.after, self.times = container, after, times
+
+    def demux(self, stream: Any) -> Iterator[Any]:
+        for packet in self.container.demux(stream) if self.after else ():
+            yield packet
+            self.after -= 1
+            if not self.after:
+                break
+        if self.times:
+            self.times -= 1
+            raise av.FFmpegError(5, "Input/output error")
+        yield from self.container.demux(stream)
+
+
+@pytest.mark.parametrize(
+    ("after", "times", "expected"),
+    [(0, 1, 20), (10, 1, 20), (10, 10**9, 10), (0, 10**9, 0)],
+)
+def test_reading_goes_on_behind_an_error_and_ends_where_it_cannot(
+    tmp_path: Path, after: int, times: int, expected: int
+) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        film = _Film(path, 25.0, None)
+        found = list(film.decode(FailingContainer(container, after, times), stream))
+    assert len(found) == expected  # those that the decoder held back among them
+    assert len(film.broken) == 1
+    with pytest.raises(InputError, match="damaged"):
+        film.check_end()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there hold no colon")
+def test_a_relative_name_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = write_clip(tmp_path / "a.mp4", TIMES[:3])
+    made.rename(tmp_path / "2026-11-27T10:15:00.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(iter_frames("2026-11-27T10:15:00.mp4"))) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile other.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_list_that_names_another_film_is_refused(tmp_path: Path, text: str) -> None:
+    write_clip(tmp_path / "other.mp4")
+    (tmp_path / "list.mp4").write_text(text)
+    for look in (probe, frames):
+        with pytest.raises(InputError, match=r"list\.mp4 must be a video"):
+            look(tmp_path / "list.mp4")
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [
@@ -154,7 +232,9 @@ def noisy(path: Path, codec: str, **options: str) -> Path:
 def test_a_film_that_is_cut_off_gives_its_frames_then_the_error(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
-    good, message = until_error(cut(noisy(tmp_path / name, codec, **options), 0.6))
+    path = cut(noisy(tmp_path / name, codec, **options), 0.6)
+    good, message = until_error(path)
+    assert len(good) >= whole_packets(path)
     assert 15 <= len(good) <= 35
     assert [frame.number for frame in good] == list(range(1, len(good) + 1))
     assert f"cut off or damaged: {len(good)} frames were read" in message
@@ -255,8 +335,6 @@ def test_without_pyav_the_install_line_is_named(
 
 def test_times_that_go_back_or_are_missing_go_on_by_a_step(tmp_path: Path) -> None:
     from types import SimpleNamespace
-
-    from kptk.video.reader import _Film
 
     film = _Film(tmp_path / "a.ts", 25.0, None)
     stamps = [3.0, 3.04, None, 1.0, 3.2]

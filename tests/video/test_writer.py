@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,13 @@ def test_frames_and_times_come_out_as_they_went_in(tmp_path: Path, name: str) ->
         assert image.shape == (*SIZE, 3)
         assert find_square(image) == pytest.approx(square_at(index), abs=1)
     assert [path.name for path in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there hold no colon")
+def test_a_relative_name_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = kptk.save_video([result_at(0, 0.0)], "10:15:00.mp4")
+    assert len(read(path)[0]) == 1
 
 
 def test_people_are_drawn_unless_that_is_not_wanted(tmp_path: Path) -> None:
