@@ -35,7 +35,7 @@ class FakeDetector:
     def __init__(self, found: Mapping[int, Sequence[Sequence[float]]], threshold: float) -> None:
         self.found = found
         self.model = SimpleNamespace(
-            name="fake-det", path=Path("fake-det"), onnx=None, paddle=None,
+            name="fake-det", path=Path("fake-det"), weights=(),
             input_size=(64, 64), threshold=threshold,
         )  # fmt: skip
         self.engine = SimpleNamespace(name="fake", device="cpu", precision="f32")
@@ -60,7 +60,7 @@ class FakePose:
     def __init__(self, score: float = 0.8) -> None:
         self.score = score
         self.model = SimpleNamespace(
-            name="fake-kpt", path=Path("fake-kpt"), onnx=None, paddle=None, input_size=(128, 96)
+            name="fake-kpt", path=Path("fake-kpt"), weights=(), input_size=(128, 96)
         )
         self.engine = SimpleNamespace(name="fake", device="cpu", precision="f32")
         self.flip = self.udp = False

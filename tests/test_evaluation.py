@@ -143,7 +143,7 @@ def test_provenance(data: KeypointData) -> None:
     assert found["data"]["sha256"] == data.sha256
     assert found["models"]["pose"] == {
         "name": "fake-kpt", "folder": "fake-kpt", "sha256": None, "input_size": [128, 96],
-        "engine": "fake", "device": "cpu", "flip": False, "udp": False,
+        "engine": "fake", "device": "cpu", "precision": "f32", "flip": False, "udp": False,
     }  # fmt: skip
     assert set(found["versions"]) == {"kptk", "python", "numpy", "pycocotools"}
     assert found["pose"]["box_source"] == "ground truth"
