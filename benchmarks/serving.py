@@ -33,6 +33,8 @@ PATH = "/human-keypoint-detection"
 class Nothing:
     """A pipeline that finds nobody, without looking."""
 
+    kpt_batch_size = 1
+
     def predict(
         self,
         source: Any,
