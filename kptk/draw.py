@@ -52,17 +52,23 @@ def draw_poses(
     """
     _check(boxes, scores, keypoints, skeleton)
     canvas = np.array(image, order="C")
-    order = np.argsort(scores, kind="stable")  # the surest person ends on top
-    widths = [_line_width(boxes[i], keypoints[i], image.shape) for i in range(len(boxes))]
+    order = np.argsort(scores, kind="stable").tolist()  # the surest person ends on top
+    widths = _line_widths(boxes, keypoints, image.shape)
+    placed: NDArray[np.bool_] = np.all(np.isfinite(boxes), axis=1)
+    corners = np.rint(_in_reach(boxes.reshape(-1, 2, 2), image.shape)).astype(np.int32).tolist()
     for i in order:
-        _draw_box(canvas, boxes[i], widths[i], None if track_ids is None else int(track_ids[i]))
+        if placed[i]:
+            track = None if track_ids is None else int(track_ids[i])
+            _draw_box(canvas, corners[i], int(widths[i]), track)
+    joints = _joints(keypoints, kpt_threshold, widths, skeleton, canvas.shape)
+    limbs = _limbs(joints, widths, skeleton)
     for i in order:
-        joints = _joints(keypoints[i], kpt_threshold, canvas.shape)
-        _draw_limbs(canvas, joints, skeleton, widths[i])
-        _draw_joints(canvas, joints, skeleton, widths[i])
+        _draw_limbs(canvas, limbs, i)
+        _draw_joints(canvas, joints, i, int(widths[i]), skeleton)
     for i in order:
-        number = "" if track_ids is None else f"#{track_ids[i]} "
-        _draw_label(canvas, boxes[i], float(scores[i]), number)
+        if placed[i] and np.isfinite(scores[i]):
+            number = "" if track_ids is None else f"#{track_ids[i]} "
+            _draw_label(canvas, boxes[i].tolist(), f"{number}{scores[i]:.2f}")
     return canvas
 
 
@@ -83,65 +89,105 @@ def _check(
 
 
 class _Joints(NamedTuple):
-    """A person's joints in OpenCV's fixed point, as plain lists: OpenCV takes them one by one."""
+    """Joints of N people in OpenCV's fixed point, worked out at once: it takes them one by one."""
 
-    points: list[list[int]]
-    known: list[bool]  # has a place
-    found: list[bool]  # its score is high enough, too
-
-
-def _joints(joints: NDArray[np.float32], threshold: float, shape: tuple[int, ...]) -> _Joints:
-    known = np.isfinite(joints[:, 0]) & np.isfinite(joints[:, 1])
-    found = known & (joints[:, 2] >= threshold)  # a score that is NaN is not
-    points = _fixed(np.where(known[:, None], joints[:, :2], 0), shape)
-    return _Joints(points.tolist(), known.tolist(), found.tolist())
+    points: NDArray[np.int32]  # (N, K, 2)
+    known: NDArray[np.bool_]  # (N, K), has a place
+    found: NDArray[np.bool_]  # (N, K), its score is high enough, too
+    radii: NDArray[np.int32]  # (N, K)
 
 
-def _line_width(
-    box: NDArray[np.float32], joints: NDArray[np.float32], shape: tuple[int, ...]
-) -> int:
-    """Width for a person's limbs: in proportion to the person, within what suits the picture."""
-    corners = box.reshape(2, 2) if np.isfinite(box).all() else joints[:, :2]
-    corners = corners[np.isfinite(corners).all(axis=1)]
-    size = float(np.ptp(corners, axis=0).max()) if len(corners) else 0.0
-    return int(np.clip(round(size / 80), 1, max(2, round(max(shape[:2]) / 160))))
+class _Limbs(NamedTuple):
+    """Limbs of N people as quadrangles in OpenCV's fixed point: the joints cover their ends."""
+
+    outlines: NDArray[np.int32]  # (N, L, 4, 2)
+    insides: NDArray[np.int32]  # (N, L, 4, 2)
+    drawn: list[list[int]]  # of each person, which
+    colours: list[tuple[int, int, int]]  # of each limb
 
 
-def _fixed(points: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Pixels → OpenCV's fixed point; far outside is clipped, where OpenCV would overflow."""
+def _joints(
+    keypoints: NDArray[np.float32],
+    threshold: float,
+    widths: NDArray[np.int32],
+    skeleton: Skeleton,
+    shape: tuple[int, ...],
+) -> _Joints:
+    known: NDArray[np.bool_] = np.all(np.isfinite(keypoints[..., :2]), axis=2)
+    found = known & (keypoints[..., 2] >= threshold)  # a score that is NaN is not
+    points = np.rint(_in_reach(keypoints[..., :2], shape) * (1 << _SHIFT)).astype(np.int32)
+    width = widths[:, None]
+    sizes = np.array([size for _, size in _joint_styles(skeleton)], np.float32)
+    radii = sizes * (width + np.minimum(1.5, 0.75 * width)) * (1 << _SHIFT)
+    return _Joints(points, known, found, radii.astype(np.int32))
+
+
+def _limbs(joints: _Joints, widths: NDArray[np.int32], skeleton: Skeleton) -> _Limbs:
+    styles = _limb_styles(skeleton)
+    ends = np.array([edge for edge, _, _ in styles], np.intp).reshape(-1, 2)
+    fine = np.array([fine for _, _, fine in styles], np.bool_)
+    starts, stops = (joints.points[:, ends[:, i]].astype(np.float32) for i in (0, 1))
+    along = stops - starts
+    length = np.maximum(np.linalg.norm(along, axis=2, keepdims=True), 1.0)
+    across = along[..., ::-1] * np.array([-1, 1], np.float32) / length
+    width = widths[:, None]
+    inside = np.where(fine, np.maximum(1, width // 2), width)
+
+    def quadrangles(line: NDArray[np.int32]) -> NDArray[np.int32]:
+        # what a polygon's edge passes through is filled, too: half a pixel on each side
+        half = across * ((line - 0.5) / 2 * (1 << _SHIFT))[..., None]
+        corners = np.stack([starts - half, stops - half, stops + half, starts + half], axis=2)
+        fixed: NDArray[np.int32] = np.rint(corners).astype(np.int32)
+        return fixed
+
+    drawn: NDArray[np.bool_] = np.all(joints.found[:, ends], axis=2)
+    return _Limbs(
+        quadrangles(inside + np.maximum(2, inside // 3)),
+        quadrangles(inside),
+        [np.flatnonzero(of_person).tolist() for of_person in drawn],
+        [COLOURS[side] for _, side, _ in styles],
+    )
+
+
+def _line_widths(
+    boxes: NDArray[np.float32], keypoints: NDArray[np.float32], shape: tuple[int, ...]
+) -> NDArray[np.int32]:
+    """Widths of people's limbs: in proportion to the person, within what suits the picture."""
+    sizes = np.abs(boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    for i in np.flatnonzero(~np.isfinite(sizes)):  # the joints say how large, then
+        joints = keypoints[i, :, :2]
+        known = joints[np.isfinite(joints).all(axis=1)]
+        sizes[i] = np.ptp(known, axis=0).max() if len(known) else 0.0
+    most = max(2, round(max(shape[:2]) / 160))
+    widths: NDArray[np.int32] = np.rint(sizes / 80).clip(1, most).astype(np.int32)
+    return widths
+
+
+def _in_reach(points: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Points far outside come nearer, where OpenCV would overflow; NaN becomes 0."""
     reach = float(4 * max(shape[:2]))
-    fixed: NDArray[np.float32] = np.rint(np.clip(points, -reach, reach) * (1 << _SHIFT))
-    return fixed.astype(np.int32)
+    return np.nan_to_num(points).clip(-reach, reach)
 
 
 def _draw_box(
-    canvas: NDArray[np.uint8], box: NDArray[np.float32], width: int, track: int | None
+    canvas: NDArray[np.uint8], corners: list[list[int]], width: int, track: int | None
 ) -> None:
     import cv2
 
-    if not np.isfinite(box).all():
-        return
-    corners = _fixed(box.reshape(2, 2), canvas.shape).tolist()
     line = max(1, width // 3) if track is None else max(1, width // 2)
     inner = COLOURS["centre"] if track is None else _TRACKS[track % len(_TRACKS)]
-    for colour, extra in ((_DARK, 2), (inner, 0)):
-        cv2.rectangle(
-            canvas, corners[0], corners[1], colour, line + extra, cv2.LINE_AA, _SHIFT
-        )  # fmt: skip
+    for colour, extra in ((_DARK, 2), (inner, 0)):  # upright edges need no smoothing
+        cv2.rectangle(canvas, corners[0], corners[1], colour, line + extra)
 
 
-def _draw_limbs(canvas: NDArray[np.uint8], joints: _Joints, skeleton: Skeleton, width: int) -> None:
+def _draw_limbs(canvas: NDArray[np.uint8], limbs: _Limbs, person: int) -> None:
     import cv2
 
-    limbs = [
-        (joints.points[a], joints.points[b], COLOURS[side], max(1, width // 2) if fine else width)
-        for (a, b), side, fine in _limb_styles(skeleton)
-        if joints.found[a] and joints.found[b]
-    ]
-    for start, end, _, line in limbs:  # all outlines lie beneath all colours
-        cv2.line(canvas, start, end, _DARK, line + _outline(line), cv2.LINE_AA, _SHIFT)
-    for start, end, colour, line in limbs:
-        cv2.line(canvas, start, end, colour, line, cv2.LINE_AA, _SHIFT)
+    outlines, insides = limbs.outlines[person], limbs.insides[person]
+    for i in limbs.drawn[person]:  # all outlines lie beneath all colours
+        cv2.fillConvexPoly(canvas, outlines[i], _DARK, cv2.LINE_AA, _SHIFT)
+    for i in limbs.drawn[person]:
+        cv2.fillConvexPoly(canvas, insides[i], limbs.colours[i], cv2.LINE_AA, _SHIFT)
 
 
 def _outline(width: int) -> int:
@@ -172,46 +218,35 @@ def _joint_styles(skeleton: Skeleton) -> list[tuple[tuple[int, int, int], float]
 
 
 def _draw_joints(
-    canvas: NDArray[np.uint8], joints: _Joints, skeleton: Skeleton, width: int
+    canvas: NDArray[np.uint8], joints: _Joints, person: int, width: int, skeleton: Skeleton
 ) -> None:
-    one, ring = 1 << _SHIFT, max(1, width // 2)
-    edge = _outline(width) * one // 2
-    for point, known, found, (colour, size) in zip(*joints, _joint_styles(skeleton), strict=True):
-        radius = int(size * (width + min(1.5, 0.75 * width)) * one)
+    from cv2 import LINE_AA, circle
+
+    ring = max(1, width // 2)
+    edge = _outline(width) * (1 << _SHIFT) // 2
+    of_person = (part[person].tolist() for part in joints)
+    for point, known, found, radius, (colour, _) in zip(
+        *of_person, _joint_styles(skeleton), strict=True
+    ):
         if found:
-            _circle(canvas, point, radius + edge, _DARK, -1)
-            _circle(canvas, point, radius, colour, -1)
+            circle(canvas, point, radius + edge, _DARK, -1, LINE_AA, _SHIFT)
+            circle(canvas, point, radius, colour, -1, LINE_AA, _SHIFT)
         elif known:
-            _circle(canvas, point, radius, _DARK, ring + _outline(ring))
-            _circle(canvas, point, radius, colour, ring)
+            circle(canvas, point, radius, _DARK, ring + _outline(ring), LINE_AA, _SHIFT)
+            circle(canvas, point, radius, colour, ring, LINE_AA, _SHIFT)
 
 
-def _circle(
-    canvas: NDArray[np.uint8],
-    center: list[int],
-    radius: int,
-    colour: tuple[int, int, int],
-    thickness: int,
-) -> None:
-    """A circle in fixed point; filled where the thickness is -1."""
-    import cv2
-
-    cv2.circle(canvas, center, radius, colour, thickness, cv2.LINE_AA, _SHIFT)
-
-
-def _draw_label(
-    canvas: NDArray[np.uint8], box: NDArray[np.float32], score: float, number: str
-) -> None:
-    """Write number and score on a dark plate above the box, or inside it at the picture's edge."""
-    if not (np.isfinite(box).all() and np.isfinite(score)):
-        return
-    size = int(np.clip((box[3] - box[1]) / 8, 11, max(11, max(canvas.shape[:2]) / 50)))
-    plate = _plate(f"{number}{score:.2f}", size)
+def _draw_label(canvas: NDArray[np.uint8], box: list[float], text: str) -> None:
+    """Write on a dark plate above the box, or inside it at the picture's edge."""
+    rows, columns = canvas.shape[:2]
+    left, top, _, bottom = box
+    size = int(min(max((bottom - top) / 8, 11), max(11, max(rows, columns) / 50)))
+    plate = _plate(text, size)
     height, width = plate.shape[:2]
-    top = int(box[1]) - height if box[1] >= height else int(box[1])
-    top = max(0, min(top, canvas.shape[0] - height))
-    left = max(0, min(int(box[0]), canvas.shape[1] - width))
-    spot = canvas[top : top + height, left : left + width]
+    above = int(top) - height if top >= height else int(top)
+    y = max(0, min(above, rows - height))
+    x = max(0, min(int(left), columns - width))
+    spot = canvas[y : y + height, x : x + width]
     spot[:] = plate[: spot.shape[0], : spot.shape[1]]
 
 

@@ -112,3 +112,48 @@ def test_shapes_that_do_not_fit_say_so() -> None:
     with pytest.raises(InputError, match=r"\(1, 17, 3\)"):
         draw_poses(image, boxes, scores, keypoints[:, :5])
     assert len(COCO17) == 17
+
+
+def test_a_box_lies_on_its_pixels_between_dark_lines() -> None:
+    image, boxes, scores, keypoints = scene()
+    boxes[0] = (20.4, 50.3, 179.6, 150.2)
+    row = draw_poses(image, boxes, scores, keypoints)[100]
+    assert (row[20] == COLOURS["centre"]).all()
+    assert (row[180] == COLOURS["centre"]).all()
+    assert (row[[19, 21, 179, 181]] < 40).all()
+    assert (row[[17, 23, 100, 177, 183]] == 128).all()
+
+
+@pytest.mark.parametrize("end", [(140, 100), (100, 160), (150, 150), (60, 60)])
+def test_a_limb_is_as_wide_as_it_shall_be_in_every_direction(end: tuple[int, int]) -> None:
+    """A person of 160 pixels has limbs two pixels wide, and a dark pixel on each side."""
+    image, boxes, scores, keypoints = scene()
+    start = np.array([100, 100])
+    keypoints[0, LEFT_SHOULDER] = (*start, 0.8)
+    keypoints[0, LEFT_ELBOW] = (*end, 0.8)
+    drawn = draw_poses(image, boxes, scores, keypoints)
+    along = (np.array(end) - start) / np.linalg.norm(np.array(end) - start)
+    middle = (start + np.array(end)) / 2
+
+    def at(offset: float) -> np.ndarray:
+        x, y = np.rint(middle + offset * along[::-1] * (-1, 1)).astype(int)
+        return drawn[y, x].astype(int)
+
+    assert (abs(at(0) - COLOURS["left"]) < 40).all()
+    assert all((at(side * 5) == 128).all() for side in (-1, 1))
+    assert all(min(at(side * d).max() for d in (1.5, 2, 2.5)) < 128 for side in (-1, 1))
+
+
+def test_a_person_without_a_box_is_as_large_as_its_joints() -> None:
+    """Limbs are in proportion: those of a person of 800 pixels are wider than of one of 80."""
+    image = np.full((1000, 1000, 3), 128, np.uint8)
+    boxes = np.full((1, 4), np.nan, np.float32)
+    coloured = []
+    for size in (80, 800):
+        keypoints = np.full((1, 17, 3), np.nan, np.float32)
+        keypoints[0, LEFT_SHOULDER] = (100, 100, 0.8)
+        keypoints[0, LEFT_ELBOW] = (100 + size, 100, 0.8)
+        drawn = draw_poses(image, boxes, np.array([0.9], np.float32), keypoints)
+        across = drawn[:, 100 + size // 2].astype(int)
+        coloured.append((abs(across - COLOURS["left"]) < 60).all(axis=1).sum())
+    assert 1 <= coloured[0] < coloured[1]
