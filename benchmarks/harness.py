@@ -121,17 +121,64 @@ def model(name: str) -> Path:
     return target
 
 
-def pair(det: str, kpt: str) -> Path:
-    """A pipeline's YAML of two of the models, which kptk and PaddleX both read."""
+def int8_model(name: str) -> Path:
+    """A model quantized for OpenVINO on the demo set's training images, made once."""
+    import kptk
+
+    source = model(name)
+    target = source.with_name(f"{source.name}-int8")
+    if not target.is_dir():
+        note(f"quantizing {name} (once)")
+        seen = kptk.load_coco(kptk.demo_path("day"), split="train")
+        kptk.export_edge(source, target, format="openvino-int8", calibration=seen, progress=False)
+    return target
+
+
+def pair(det: str, kpt: str, det_dir: Path | None = None) -> Path:
+    """A pipeline's YAML of two of the models; kptk and PaddleX both read those made by `model`."""
     import kptk
 
     return kptk.swap_weights(
         "demo",
-        human_det_model=model(det),
+        human_det_model=det_dir or model(det),
         keypoint_det_model=model(kpt),
         save_path=WORK / f"{det}-{kpt}.yaml",
         overwrite=True,
     )
+
+
+def multiplications(name: str) -> float:
+    """Floating-point operations of a network's convolutions on one image or crop."""
+    import onnx
+
+    from kptk.edge.graph import plain_graph
+
+    plain = plain_graph(model(name) / "inference.onnx")
+    for entry in plain.graph.input:
+        entry.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(plain).graph
+    kernels = {item.name: list(item.dims) for item in graph.initializer}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.output)
+    }
+    return sum(
+        2.0 * np.prod(shapes[node.output[0]]) * np.prod(kernels[node.input[1]][1:])
+        for node in graph.node
+        if node.op_type == "Conv"
+    )
+
+
+def matrix_speed(n: int = 2048, rounds: int = 10) -> float:
+    """Floating-point operations a second of NumPy's float32 matrix product on all cores."""
+    one, other = np.random.default_rng(0).random((2, n, n), np.float32)
+    product = np.empty_like(one)
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        np.matmul(one, other, out=product)
+        times.append(time.perf_counter() - began)
+    return 2.0 * n**3 / min(times)
 
 
 def people(n: int, size: tuple[int, int]) -> NDArray[np.float32]:

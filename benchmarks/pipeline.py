@@ -2,12 +2,14 @@
 
 ``python benchmarks/pipeline.py`` times the networks alone (the detector on one image, the pose
 model at several batch sizes, on arrays that are ready) and kptk on the same picture, in turn in one
-process. The limit of a round is detector + people x pose model at its best batch.
+process. The limit of a round is detector + people x pose model at its best batch. ``python
+benchmarks/pipeline.py gpu:0`` does so on a GPU.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -76,15 +78,17 @@ def rows_of(times: harness.Times, title: str) -> list[list[str]]:
 
 def main() -> None:
     """Measure every pair and print."""
+    device = sys.argv[1] if sys.argv[1:] else "cpu"
     rows, networks = [], []
     for det, kpt in PAIRS:
-        pipe = kptk.create_pipeline(harness.pair(det, kpt), threads=harness.THREADS)
+        config = harness.pair(det, kpt)
+        pipe = kptk.create_pipeline(config, threads=harness.THREADS, device=device)
         times = harness.in_turn({**bare_cases(pipe), **kptk_cases(pipe)}, ROUNDS, warm_up=2)
         rows += rows_of(times, f"{det} + {kpt}")
         per_crop = [f"{times.ms(f'pose {batch}') / batch:.2f}" for batch in BATCHES]
         networks.append([f"{det} + {kpt}", f"{times.ms('detector'):.1f}", *per_crop])
     harness.section(
-        "End to end against the bare engines",
+        f"End to end against the bare engines, {device}",
         f"Engines {pipe.detector.engine.name} and {pipe.pose.engine.name}, {harness.THREADS} "
         "threads. Milliseconds of the "
         "networks alone: the detector on one image, the pose model a crop in batches of so many.",

@@ -123,7 +123,10 @@ def export(
         Path, typer.Option("--save-path", "-o", help="The model directory to make.")
     ],
     format: Annotated[
-        str | None, typer.Option(help="onnx, openvino or onnx-int8. [default: Paddle's and ONNX]")
+        str | None,
+        typer.Option(
+            help="onnx, openvino, onnx-int8 or openvino-int8. [default: Paddle's and ONNX]"
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="With --format: annotated images that AP is measured on.")
@@ -185,7 +188,9 @@ def export(
 def _refuse_without_format(**options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"--{name} goes with --format onnx, openvino or onnx-int8.")
+            raise InputError(
+                f"--{name} goes with --format onnx, openvino, onnx-int8 or openvino-int8."
+            )
 
 
 def _refuse_input_size(input_size: tuple[int, int] | None) -> None:

@@ -8,6 +8,8 @@ _FORMATS = {
     "onnx": "ONNX, float32, constants and batch norms folded",
     "openvino": "OpenVINO (.xml and .bin), weights in half precision",
     "onnx-int8": "ONNX in QDQ form: convolutions in int8, weights per channel, activations uint8",
+    "openvino-int8": "OpenVINO (.xml and .bin): convolutions in int8, weights per channel, "
+    "activations uint8",
 }
 _FLOAT = {
     "detection": "all but convolutions; of these the sum over distances in the head",
@@ -47,7 +49,7 @@ def edge_card(
         ("format", _FORMATS[format]),
         ("size", f"{size[1]:.1f} MB (before: {size[0]:.1f})"),
     ]
-    if format == "onnx-int8":
+    if format.endswith("-int8"):
         rows += [
             ("calibration", f"{n_images} images, {method}"),
             ("left in float32", _FLOAT[source.kind]),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kptk.coco import KeypointData
     from kptk.training.run import Run
 
-FORMATS = ("onnx", "openvino", "onnx-int8")
+FORMATS = ("onnx", "openvino", "onnx-int8", "openvino-int8")
 _WHAT = {"detection": "the boxes", "keypoint": "the joints on ground-truth boxes"}
 _UNIT = {"detection": "an image", "keypoint": "a person (batches of 16)"}
 
@@ -42,7 +42,7 @@ class EdgeModel:
 
     Attributes:
         path: the directory.
-        format: ``"onnx"``, ``"openvino"`` or ``"onnx-int8"``.
+        format: ``"onnx"``, ``"openvino"``, ``"onnx-int8"`` or ``"openvino-int8"``.
         kind: ``"detection"`` or ``"keypoint"``.
         megabytes: of the model's files, before and after.
         ms: engine → milliseconds of the network alone, before and after, on this machine's CPU.
@@ -110,7 +110,8 @@ def export_edge(
         save_path: the directory to make.
         format: ``"onnx"``: float32, constants and batch norms folded; ``"openvino"``: the same in
             OpenVINO's own format, weights in half precision, run by ``engine="openvino"``;
-            ``"onnx-int8"``: convolutions in int8.
+            ``"onnx-int8"``: convolutions in int8; ``"openvino-int8"``: likewise, laid out for
+            OpenVINO, which it loses less with and is faster by than with ``"onnx-int8"``.
         data: annotated images, as `kptk.load_coco` gives them, that AP is measured on.
         calibration: for int8, images like those the model will see: annotated data, whose boxes
             a pose model is shown, or what ``predict`` takes.
@@ -188,7 +189,7 @@ def find_edge_data(
     measured = None
     if data is not None:
         measured = load_coco(data, split=None if Path(data).is_file() else split)
-    if format != "onnx-int8" or images is not None or measured is None or data is None:
+    if not format.endswith("-int8") or images is not None or measured is None or data is None:
         return measured, images
     try:
         return measured, load_coco(data, split="train") if Path(data).is_dir() else measured
@@ -202,15 +203,17 @@ def _check_format(format: str, calibration: Any) -> None:
             f"format must be {', '.join(map(repr, FORMATS))}. Got {format!r}."
             f"{nearest(str(format), FORMATS)}"
         )
-    if format == "openvino":
+    if format.startswith("openvino"):
         require("openvino", "edge", "Exporting to OpenVINO")
-    if format == "onnx-int8" and calibration is None:
+    if format.endswith("-int8") and calibration is None:
         raise InputError(
-            "onnx-int8 must see images like those it will be used on: give calibration=, a folder "
+            f"{format} must see images like those it will be used on: give calibration=, a folder "
             "or annotated data (kptk export --images or --data)."
         )
-    if format != "onnx-int8" and calibration is not None:
-        raise InputError(f"calibration is for the format 'onnx-int8'. Got {format!r}.")
+    if not format.endswith("-int8") and calibration is not None:
+        raise InputError(
+            f"calibration is for the formats 'onnx-int8' and 'openvino-int8'. Got {format!r}."
+        )
 
 
 def _pictures(source: ModelDir, calibration: Any, count: int, pipeline: str) -> Pictures:
@@ -230,26 +233,30 @@ def _write(
     """The model's files and its configuration, in a new folder."""
     graph = plain_graph(onnx_file(source))
     folder.mkdir()
-    plain = folder / "inference.onnx"
-    if format == "onnx-int8":
-        plain = folder.with_name("plain.onnx")
+    int8, openvino = format.endswith("-int8"), format.startswith("openvino")
+    onnx = folder / "inference.onnx"
+    plain = folder.with_name("plain.onnx") if int8 else onnx
     plain.write_bytes(graph.SerializeToString())
-    if format == "onnx-int8":
+    if int8:
         names = [entry.name for entry in graph.graph.input]
         inputs = calibration_inputs(source, names, pictures)
         keep_float = float_convolutions(graph.graph)
-        quantize(plain, folder / "inference.onnx", inputs, method=method, keep_float=keep_float)
-    if format == "openvino":
-        _to_openvino(plain)
+        quantize(plain, onnx, inputs, method=method, keep_float=keep_float, results=not openvino)
+    if openvino:
+        _to_openvino(onnx, halve=not int8)
     shutil.copyfile(source.config, folder / "inference.yml")
     return ModelDir.open(folder)
 
 
-def _to_openvino(onnx: Path) -> None:
-    """Replace an ONNX file by ``.xml`` and ``.bin``."""
+def _to_openvino(onnx: Path, halve: bool) -> None:
+    """Replace an ONNX file by ``.xml`` and ``.bin``.
+
+    Float weights are stored in half precision if ``halve``; the engine computes in float32 all
+    the same. The scales of int8 are few, and stay as they are.
+    """
     openvino = require("openvino", "edge", "Exporting to OpenVINO")
-    # in half precision by OpenVINO's default; the engine computes in float32 all the same
-    openvino.save_model(openvino.Core().read_model(str(onnx)), str(onnx.with_suffix(".xml")))
+    model = openvino.Core().read_model(str(onnx))
+    openvino.save_model(model, str(onnx.with_suffix(".xml")), compress_to_fp16=halve)
     onnx.unlink()
 
 

@@ -51,6 +51,7 @@ def quantize(
     *,
     method: Method = METHOD,
     keep_float: Sequence[str] = (),
+    results: bool = True,
 ) -> None:
     """Write the int8 form of a plain graph.
 
@@ -63,6 +64,9 @@ def quantize(
         inputs: what to calibrate on.
         method: how ranges are chosen from what was seen.
         keep_float: names of convolutions that stay in float32.
+        results: quantize what a convolution gives, too, before the activation that follows.
+            ONNX Runtime has no int8 convolution without. OpenVINO joins convolution, activation
+            and the next one's quantization: with it, it is slower and rounds twice.
 
     Raises:
         InputError: another method.
@@ -75,9 +79,12 @@ def quantize(
         require(needed, "edge", "Quantizing to int8")
     from onnxruntime import quantization
 
-    strided = {} if method == "minmax" else {"CalibStridedMinMax": _STRIDE}
+    strided: dict[str, Any] = {} if method == "minmax" else {"CalibStridedMinMax": _STRIDE}
     # a stride must divide the number of inputs, or ONNX Runtime refuses
     count = len(inputs) // _STRIDE * _STRIDE if strided else len(inputs)
+    extra = dict(strided) if count else {}
+    if not results:
+        extra["OpTypesToExcludeOutputQuantization"] = ["Conv"]
     try:
         with _errors_only():
             quantization.quantize_static(
@@ -91,7 +98,7 @@ def quantize(
                 op_types_to_quantize=["Conv"],
                 nodes_to_exclude=list(keep_float),
                 calibrate_method=quantization.CalibrationMethod[_METHODS[method]],
-                extra_options=strided if count else {},
+                extra_options=extra,
             )
     except Exception as error:  # ONNX Runtime's tools raise whatever NumPy and ONNX do
         raise ModelError(f"{source.name} cannot be quantized by {method}: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_pair import document, person, write_data
+from PIL import Image
 from tiny_models import WEIGHT, keypoint_dir, write_config
 from typer.testing import CliRunner
 
@@ -103,10 +104,34 @@ def test_int8_from_the_command_line(source: Path, labelled: Path, tmp_path: Path
     assert again.exit_code == 1 and isinstance(again.exception, SystemExit)  # nobody found
 
 
+@needs_int8
+@needs_openvino
+def test_int8_for_openvino(source: Path, labelled: Path, tmp_path: Path) -> None:
+    for path in (labelled / "images").iterdir():
+        noise = np.random.default_rng(0).integers(0, 256, read_image(path).shape, np.uint8)
+        Image.fromarray(noise).save(path)
+    data = kptk.load_coco(labelled)
+    made = export_edge(source, tmp_path / "made", format="openvino-int8", calibration=data)
+    names = {path.name for path in made.path.iterdir()}
+    assert names == {"README.md", "inference.bin", "inference.xml", "inference.yml"}
+    assert list(made.ms) == ["openvino"]
+    assert "| calibration | 3 images, minmax |" in (made.path / "README.md").read_text()
+    xml = (made.path / "inference.xml").read_text()
+    assert xml.count('type="FakeQuantize"') == 1  # what goes in, not what comes out
+    engine = load_engine(ModelDir.open(made.path))
+    seen = IMAGE.clip(-1.5, 1.5)  # within the range of the noise, averaged by the crops' warp
+    expected = load_engine(ModelDir.open(source)).run({"image": seen})[0]
+    found = engine.run({"image": seen})[0]
+    # 48 products, each off by up to half a step of 1/128 of the range: a few percent in all
+    typical = np.abs(found - expected).mean() / np.abs(expected).mean()
+    assert 1e-4 < typical < 0.1
+
+
 def test_refusals(source: Path, tmp_path: Path) -> None:
     for options, message in [
         ({"format": "onnx-int4"}, "Did you mean 'onnx-int8'"),
         ({"format": "onnx-int8"}, "must see images"),
+        ({"format": "openvino-int8"}, "openvino-int8 must see images"),
         ({"format": "onnx", "calibration": "photos"}, "calibration is for"),
         ({"format": "onnx-int8", "calibration": [], "n_calibration": 0}, "n_calibration must be"),
         ({"format": "onnx-int8", "calibration": []}, r"None of \d is"),
