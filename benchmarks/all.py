@@ -51,7 +51,8 @@ Python {platform.python_version()}, {versions}.
 
 Compared cases take turns within one run, so what else the machine does falls on all of them: trust
 the ratios (median of the rounds, lowest and highest), not the milliseconds. The models are the demo
-pair's weights, exported at the sizes named; speed does not depend on the weights.
+pair's weights, exported at the sizes named; speed does not depend on the weights. What the numbers
+mean, what was tried and what a GPU does is in [NOTES.md](NOTES.md).
 """
 
 

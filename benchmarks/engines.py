@@ -21,6 +21,7 @@ SETUPS: dict[str, dict[str, Any]] = {
     "ONNX Runtime": {"engine": "onnxruntime"},
     "OpenVINO": {"engine": "openvino"},
     "OpenVINO, bfloat16": {"engine": "openvino", "enable_hpi": True},
+    "OpenVINO, int8": {"engine": "openvino", "enable_hpi": True},
 }
 
 
@@ -33,10 +34,14 @@ def inputs_of(model: ModelDir, batch: int) -> dict[str, Any]:
     return inputs
 
 
-def cases_of(model: ModelDir, batches: tuple[int, ...]) -> dict[str, Callable[[], float]]:
-    """Every engine on every batch."""
+def cases_of(name: str, batches: tuple[int, ...]) -> dict[str, Callable[[], float]]:
+    """Every engine on every batch; pose models are not worth int8 (``docs/edge.md``)."""
     cases = {}
     for title, options in SETUPS.items():
+        int8 = "int8" in title
+        if int8 and not name.startswith("det"):
+            continue
+        model = ModelDir.open(harness.int8_model(name) if int8 else harness.model(name))
         engine = load_engine(model, threads=harness.THREADS, **options)
         for batch in batches:
             inputs = inputs_of(model, batch)
@@ -48,11 +53,10 @@ def main() -> None:
     """Measure every network and print."""
     rows = []
     for name, batches in NETWORKS.items():
-        times = harness.in_turn(
-            cases_of(ModelDir.open(harness.model(name)), batches), ROUNDS, warm_up=2, rest=0.1
-        )
+        times = harness.in_turn(cases_of(name, batches), ROUNDS, warm_up=2, rest=0.1)
         for batch in batches:
-            each = [f"{times.ms(f'{title} {batch}') / batch:.2f}" for title in SETUPS]
+            names = [f"{title} {batch}" for title in SETUPS]
+            each = [f"{times.ms(n) / batch:.2f}" if n in times.seconds else "" for n in names]
             rows.append([name, batch, *each])
     harness.section(
         "The engines",

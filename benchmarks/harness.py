@@ -147,7 +147,7 @@ def pair(det: str, kpt: str, det_dir: Path | None = None) -> Path:
     )
 
 
-def multiplications(name: str) -> float:
+def operations(name: str) -> float:
     """Floating-point operations of a network's convolutions on one image or crop."""
     import onnx
 
@@ -216,26 +216,27 @@ def paddlex_python() -> str:
     return python
 
 
-def paddlex_environment() -> dict[str, str]:
-    """Offline, and with as many threads as kptk."""
+def paddlex_environment(threads: int | None = THREADS) -> dict[str, str]:
+    """Offline, and with so many threads; None: PaddleX's own number, 10."""
+    count = {} if threads is None else {"PADDLE_PDX_CPU_NUM_THREADS": str(threads)}
     return {
         **os.environ,
         "PADDLE_PDX_CACHE_HOME": str(WORK / "paddlex-cache"),
         "PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK": "True",
-        "PADDLE_PDX_CPU_NUM_THREADS": str(THREADS),
+        **count,
     }
 
 
 class PaddleX:
     """PaddleX in its own environment, a process that answers one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = THREADS) -> None:
         self._process = subprocess.Popen(
             [paddlex_python(), "-P", str(Path(__file__).with_name("paddlex_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=paddlex_environment(),
+            env=paddlex_environment(threads),
         )
 
     def __enter__(self) -> PaddleX:

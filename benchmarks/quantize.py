@@ -36,7 +36,7 @@ ROUNDS = 9
 IMAGES = 64
 BATCH = {"det": 1, "kpt": 16}
 SECTIONS = {"det": "detector", "kpt": "pose"}
-FORMATS = ("onnx", "openvino", "onnx-int8")
+FORMATS = ("onnx", "openvino", "onnx-int8", "openvino-int8")
 ENGINES = ("onnxruntime", "openvino")
 METHODS = ("minmax", "entropy", "percentile")
 
@@ -106,7 +106,7 @@ def ap_rows(models: dict[tuple[str, str], ModelDir]) -> list[list[str]]:
     cases = [("packed", "onnxruntime"), ("onnx-int8", "onnxruntime"), ("onnx-int8", "openvino")]
     rows: list[list[str]] = []
     first: list[float] = []
-    for format, engine in [*cases, ("openvino", "openvino")]:
+    for format, engine in [*cases, *((f, "openvino") for f in ("openvino", "openvino-int8"))]:
         harness.note(f"AP: {format} by {engine}")
         pipe = kptk.create_pipeline(
             "demo",

@@ -153,7 +153,8 @@ def _line_widths(
     boxes: NDArray[np.float32], keypoints: NDArray[np.float32], shape: tuple[int, ...]
 ) -> NDArray[np.int32]:
     """Widths of people's limbs: in proportion to the person, within what suits the picture."""
-    sizes = np.abs(boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite boxes
+        sizes = np.abs(boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     for i in np.flatnonzero(~np.isfinite(sizes)):  # the joints say how large, then
         joints = keypoints[i, :, :2]
         known = joints[np.isfinite(joints).all(axis=1)]

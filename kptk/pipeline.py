@@ -45,7 +45,8 @@ def create_pipeline(
         engine: ``"auto"``, ``"onnxruntime"``, ``"openvino"`` or ``"paddle"``.
         enable_hpi: PaddleX's switch for high-performance inference: allow bfloat16, by OpenVINO.
             Faster, and a little less exact (`benchmarks/RESULTS.md` says how much of each). A
-            CPU or installation that has none warns and uses float32.
+            CPU or installation that has none warns and uses float32. Pose models stay in float32
+            where ONNX Runtime runs them: that was as fast.
         det_model: another detector: name, model directory or ``.pdparams`` file.
         kpt_model: another keypoint model, likewise.
         det_threshold: lowest score of a person, 0 to 1; None: the YAML's.

@@ -124,9 +124,28 @@ def test_a_box_lies_on_its_pixels_between_dark_lines() -> None:
     assert (row[[17, 23, 100, 177, 183]] == 128).all()
 
 
+@pytest.mark.parametrize("lies", [True, False])
+@pytest.mark.parametrize(("size", "width"), [(160, 2), (320, 4)])
+def test_limbs_are_as_wide_as_a_person_of_that_size_shall_have(
+    lies: bool, size: int, width: int
+) -> None:
+    """A pixel for every 80 of the person; the outermost ones may be blended."""
+    image = np.full((640, 640, 3), 128, np.uint8)
+    boxes = np.array([[100, 100, 100 + size, 100 + size]], np.float32)
+    keypoints = np.full((1, 17, 3), np.nan, np.float32)
+    keypoints[0, LEFT_SHOULDER] = (110, 110, 0.8)
+    keypoints[0, LEFT_ELBOW] = (90 + size, 110, 0.8) if lies else (110, 90 + size, 0.8)
+    drawn = draw_poses(image, boxes, np.array([0.9], np.float32), keypoints)
+    middle = 100 + size // 2
+    across = drawn[105:116, middle] if lies else drawn[middle, 105:116]
+    coloured = (across == COLOURS["left"]).all(axis=1).sum()
+    assert width - 1 <= coloured <= width + 1
+
+
 @pytest.mark.parametrize("end", [(140, 100), (100, 160), (150, 150), (60, 60)])
-def test_a_limb_is_as_wide_as_it_shall_be_in_every_direction(end: tuple[int, int]) -> None:
-    """A person of 160 pixels has limbs two pixels wide, and a dark pixel on each side."""
+def test_a_limb_lies_between_its_joints_with_a_dark_edge_on_each_side(
+    end: tuple[int, int],
+) -> None:
     image, boxes, scores, keypoints = scene()
     start = np.array([100, 100])
     keypoints[0, LEFT_SHOULDER] = (*start, 0.8)
@@ -142,6 +161,13 @@ def test_a_limb_is_as_wide_as_it_shall_be_in_every_direction(end: tuple[int, int
     assert (abs(at(0) - COLOURS["left"]) < 40).all()
     assert all((at(side * 5) == 128).all() for side in (-1, 1))
     assert all(min(at(side * d).max() for d in (1.5, 2, 2.5)) < 128 for side in (-1, 1))
+
+
+@pytest.mark.parametrize("side", [np.inf, -np.inf, np.nan])
+def test_an_infinite_box_is_left_out(side: float) -> None:
+    image, boxes, scores, keypoints = scene()
+    boxes[0] = side
+    assert (draw_poses(image, boxes, scores, keypoints) == image).all()
 
 
 def test_a_person_without_a_box_is_as_large_as_its_joints() -> None:

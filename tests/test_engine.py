@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tiny_models import (
     detector_dir,
     keypoint_config,
     keypoint_dir,
+    onnx_detector_dir,
     patch_sums,
     write_config,
 )
@@ -279,7 +281,8 @@ def test_the_number_of_a_gpu_reaches_the_engines(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kptk.engine, "_ort_has_cuda", lambda: True)
     place = kptk.engine.Device("gpu", 1)
     _, providers = kptk.engine._ort_providers(place)
-    assert providers[0] == ("CUDAExecutionProvider", {"device_id": 1})  # ONNX Runtime's own option
+    name, options = providers[0]
+    assert (name, options["device_id"]) == ("CUDAExecutionProvider", "1")
     assert kptk.openvino_engine._openvino_target(place, ["CPU", "GPU.0", "GPU.1"]) == (
         place,
         "GPU.1",
@@ -303,27 +306,37 @@ def test_bfloat16_is_allowed_only_by_enable_hpi(onnx_model: ModelDir) -> None:
     np.testing.assert_allclose(full.run(inputs)[0], exact, atol=1e-4)
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.warns(UserWarning, match="does not compute in bfloat16"):
-            assert load_engine(onnx_model, enable_hpi=True).precision == "f32"
+            found = load_engine(onnx_model, engine="openvino", enable_hpi=True)
+        assert found.precision == "f32"
         return
-    reduced = load_engine(onnx_model, enable_hpi=True)
+    reduced = load_engine(onnx_model, engine="openvino", enable_hpi=True)
     assert (reduced.name, reduced.precision) == ("openvino", "bf16")
     error = np.abs(reduced.run(inputs)[0] - exact).max()
     assert 1e-4 < error < 0.05 * np.abs(exact).max()
 
 
 def test_enable_hpi_says_why_there_is_none(
-    onnx_model: ModelDir, monkeypatch: pytest.MonkeyPatch
+    onnx_model: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    detector = ModelDir.open(onnx_detector_dir(tmp_path))
     with pytest.warns(UserWarning, match="only OpenVINO has a reduced precision"):
         found = load_engine(onnx_model, engine="onnxruntime", enable_hpi=True)
     assert (found.name, found.precision) == ("onnxruntime", "f32")
     monkeypatch.setattr(kptk.engine.importlib.util, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"pip install 'kptk\[openvino\]'"):
-        load_engine(onnx_model, enable_hpi=True)
+        load_engine(detector, enable_hpi=True)
+
+
+@needs("openvino")
+def test_enable_hpi_leaves_pose_models_where_they_are_fast(onnx_model: ModelDir) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load_engine(onnx_model, device="cpu", enable_hpi=True)
+    assert (found.name, found.precision) == ("onnxruntime", "f32")
 
 
 def test_auto_means_the_gpu_where_onnx_runtime_has_one(
-    onnx_model: ModelDir, monkeypatch: pytest.MonkeyPatch
+    onnx_model: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU build is imitated: what CUDA's provider answers where no GPU is, is the CPU's."""
     assert kptk.engine._ort_providers(parse_device("auto"))[0] == parse_device("cpu")
@@ -334,8 +347,9 @@ def test_auto_means_the_gpu_where_onnx_runtime_has_one(
     assert load_engine(onnx_model, engine="onnxruntime", device="auto").device == "cpu"
     with pytest.raises(DeviceError, match="could not open gpu:0"):
         load_engine(onnx_model, engine="onnxruntime", device="gpu:0")
+    detector = ModelDir.open(onnx_detector_dir(tmp_path))
     with pytest.warns(UserWarning, match="there is an accelerator"):
-        assert load_engine(onnx_model, enable_hpi=True).precision == "f32"
+        assert load_engine(detector, enable_hpi=True).precision == "f32"
 
 
 @needs("openvino")

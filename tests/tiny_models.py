@@ -87,6 +87,13 @@ def keypoint_dir(folder: Path, name: str | None = "PP-TinyPose_128x96", size: in
     return folder
 
 
+def onnx_detector_dir(folder: Path) -> Path:
+    """A detector's directory whose network, the tiny one, can be loaded but never run."""
+    write_config(folder / "inference.yml", detector_config())
+    write_onnx(folder / "inference.onnx")
+    return folder
+
+
 def detector_dir(folder: Path, name: str | None = "PP-YOLOE-S_human") -> Path:
     """A model directory whose network is never run."""
     write_config(folder / "inference.yml", detector_config(name))
