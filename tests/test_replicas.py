@@ -30,6 +30,7 @@ class Recorder:
     """
 
     name, precision, input_names = "fake", "f32", ("image",)
+    batch_dimension = 1  # so that its batches stay as they are
 
     def __init__(self, device: str, meet: threading.Barrier | None = None) -> None:
         self.device, self.meet = device, meet
