@@ -20,6 +20,10 @@ from kptk.errors import ModelError
 if TYPE_CHECKING:
     from kptk.engine import Engine
 
+# Pixels in a part: what the network makes of more leaves a core's cache. 8 crops of 128x96, 2 of
+# 256x192, for which parts of 8 take 12 % longer.
+_PIXELS = 8 * 128 * 96
+
 Inputs = Mapping[str, NDArray[np.float32]]
 Outputs = tuple[NDArray[Any], ...]
 
@@ -68,7 +72,7 @@ class Shared:
             raise ModelError(f"The inputs of a batch must be equally long. Got {sorted(lengths)}.")
         length = max(lengths, default=0)
         parallel = self._in_parts and length >= self._threads
-        count = length if self._by_image else self._threads if parallel else 1
+        count = length if self._by_image else self._parts(inputs, length) if parallel else 1
         if count <= 1:
             return self._together.run(inputs)
         parts = _split(inputs, count)
@@ -77,6 +81,12 @@ class Shared:
         with self._lock:
             alone, pool = self._alone, self._pool
         return _join(list(pool.map(alone.run, parts)))
+
+    def _parts(self, inputs: Inputs, length: int) -> int:
+        """How many parts a batch has: as many for each core, none of them above `_PIXELS`."""
+        pixels = max(int(np.prod(array.shape[2:])) for array in inputs.values())
+        most = max(1, _PIXELS // pixels)
+        return min(length, self._threads * -(-length // (self._threads * most)))
 
 
 def _split(inputs: Inputs, count: int) -> list[dict[str, NDArray[np.float32]]]:

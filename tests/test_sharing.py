@@ -73,6 +73,26 @@ def test_crops_run_in_one_part_a_core(length: int, together: list[int], alone: l
     assert sorted(second.lengths if second else [], reverse=True) == alone
 
 
+@pytest.mark.parametrize(
+    ("shape", "alone"),
+    [
+        ((16, 3, 128, 96), [8, 8]),
+        ((32, 3, 128, 96), [8, 8, 8, 8]),
+        ((16, 3, 256, 192), [2] * 8),
+        ((5, 3, 256, 192), [2, 1, 1, 1]),  # as many for each core
+        ((3, 3, 256, 192), [2, 1]),
+        ((4, 3, 2000, 2000), [1, 1, 1, 1]),
+    ],
+)
+def test_parts_are_small_enough_for_a_core(shape: tuple[int, ...], alone: list[int]) -> None:
+    loader = Loader()
+    image = np.zeros(shape, np.float32)
+    image[:, 0, 0, 0] = np.arange(len(image))
+    doubled, _ = Shared(loader, 2, by_image=False).run({"image": image})
+    assert (doubled[:, 0, 0, 0] == 2 * np.arange(len(image))).all()
+    assert sorted(loader.made[1, 2].lengths, reverse=True) == alone
+
+
 def test_images_run_one_by_one_side_by_side() -> None:
     loader = Loader()
     engine = Shared(loader, 2, by_image=True)
