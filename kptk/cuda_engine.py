@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -30,8 +29,8 @@ _RECORDED = SIZES[0]  # what kptk runs unless told otherwise; at 64 a graph save
 def cuda_options(number: int) -> dict[str, str]:
     """Options of ``CUDAExecutionProvider`` for the GPU of this number.
 
-    TF32 would move heatmaps by up to .001, and is no faster here. The exhaustive search for
-    algorithms, the default, takes four times as long as the heuristic one and finds none faster.
+    TF32 would move heatmaps by up to .001 for no clear gain. The exhaustive search for algorithms,
+    the default, takes about twice as long as the heuristic one.
     """
     return {
         "device_id": str(number),
@@ -69,7 +68,7 @@ class FixedBatches:
         self._engine = engine
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
         self.input_names = engine.input_names
-        self._lock = threading.Lock()  # a graph has one place for what goes in
+        # a graph has one place for what goes in, too
         self._thread = ThreadPoolExecutor(1, "kptk-graph")
         example = np.zeros((_RECORDED, *shape), np.float32)
         self._recorded = example.shape
@@ -91,8 +90,7 @@ class FixedBatches:
             return self._engine.run(inputs)
         parts = [batch[i : i + SIZES[-1]] for i in range(0, len(batch), SIZES[-1])]
         try:
-            with self._lock:
-                answers = [self._run_part(part) for part in parts]
+            answers = [self._run_part(part) for part in parts]
         except Exception as error:  # as above; what is said of shapes is of those handed in
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             raise run_error(cause, self.input_names, [batch]) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,7 +142,7 @@ def _limbs(joints: _Joints, widths: NDArray[np.int32], skeleton: Skeleton) -> _L
 
     drawn: NDArray[np.bool_] = np.all(joints.found[:, ends], axis=2)
     return _Limbs(
-        quadrangles(inside + np.maximum(2, inside // 3)),
+        quadrangles(inside + _outline(inside)),
         quadrangles(inside),
         [np.flatnonzero(of_person).tolist() for of_person in drawn],
         [COLOURS[side] for _, side, _ in styles],
@@ -191,9 +191,9 @@ def _draw_limbs(canvas: NDArray[np.uint8], limbs: _Limbs, person: int) -> None:
         cv2.fillConvexPoly(canvas, insides[i], limbs.colours[i], cv2.LINE_AA, _SHIFT)
 
 
-def _outline(width: int) -> int:
-    """How much wider than a line of this width its dark outline is."""
-    return max(2, width // 3)
+def _outline(width: Any) -> Any:
+    """How much wider than lines of these widths (int or array) their dark outlines are."""
+    return np.maximum(2, width // 3)
 
 
 @lru_cache(maxsize=16)
@@ -224,7 +224,7 @@ def _draw_joints(
     from cv2 import LINE_AA, circle
 
     ring = max(1, width // 2)
-    edge = _outline(width) * (1 << _SHIFT) // 2
+    edge, wider = int(_outline(width)) * (1 << _SHIFT) // 2, int(_outline(ring))
     of_person = (part[person].tolist() for part in joints)
     for point, known, found, radius, (colour, _) in zip(
         *of_person, _joint_styles(skeleton), strict=True
@@ -233,7 +233,7 @@ def _draw_joints(
             circle(canvas, point, radius + edge, _DARK, -1, LINE_AA, _SHIFT)
             circle(canvas, point, radius, colour, -1, LINE_AA, _SHIFT)
         elif known:
-            circle(canvas, point, radius, _DARK, ring + _outline(ring), LINE_AA, _SHIFT)
+            circle(canvas, point, radius, _DARK, ring + wider, LINE_AA, _SHIFT)
             circle(canvas, point, radius, colour, ring, LINE_AA, _SHIFT)
 
 
