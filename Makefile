@@ -72,15 +72,15 @@ docs: $(READY)  ## make the API reference from the docstrings, in output/api
 		kptk.evaluation kptk.coco kptk.skeleton kptk.serving kptk.video
 
 demo-data: $(READY)  ## render data/demo again
-	$(BIN)/python -m kptk.demo.make --demo --out data/demo
+	$(BIN)/python -m tools.render.make --demo --out data/demo
 
 demo-models: $(READY)  ## train the demo models again (hours; stops and resumes)
-	$(BIN)/python -m kptk.demo.make --out .cache/demo-train --train $(MODEL_IMAGES) --seed 102
-	$(BIN)/python -m kptk.training configs/train/demo-det.yml runs/demo-det
-	$(BIN)/python -m kptk.training configs/train/demo-kpt.yml runs/demo-kpt
-	$(BIN)/python -m kptk.training.pack runs/demo-det/best.npz PP-YOLOE-S_human \
+	$(BIN)/python -m tools.render.make --out .cache/demo-train --train $(MODEL_IMAGES) --seed 102
+	$(BIN)/python -m tools.train configs/train/demo-det.yml runs/demo-det
+	$(BIN)/python -m tools.train configs/train/demo-kpt.yml runs/demo-kpt
+	$(BIN)/python -m tools.pack runs/demo-det/best.npz PP-YOLOE-S_human \
 		kptk/demo/models/demo-det 320 320
-	$(BIN)/python -m kptk.training.pack runs/demo-kpt/best.npz PP-TinyPose_128x96 \
+	$(BIN)/python -m tools.pack runs/demo-kpt/best.npz PP-TinyPose_128x96 \
 		kptk/demo/models/demo-kpt 128 96
 
 wheel: $(READY)  ## build the wheel and run it in an empty environment, without Paddle

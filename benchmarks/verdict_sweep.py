@@ -24,8 +24,8 @@ from kptk.analysis.joints import oks_pairs
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracles import LEVELS, Game, play
 from kptk.analysis.poses import match_poses, rank_candidates, statistics
-from kptk.analysis.simulate import NO_FAULTS, Faults, simulate
-from kptk.analysis.stickfigures import draw_world
+from benchmarks.simulate import NO_FAULTS, Faults, simulate
+from benchmarks.stickfigures import draw_world
 from kptk.analysis.verdict import Evidence, Normal, decide
 from kptk.analysis.whatif import GROUPS, JOINT_FIXES, METRIC, what_ifs
 from kptk.evaluation import accumulate, match

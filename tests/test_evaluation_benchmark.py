@@ -11,7 +11,7 @@ from fake_pair import document, fake_pipeline, person
 from PIL import Image
 
 from kptk.errors import DataError, InputError
-from kptk.evaluation.benchmark import RECIPES, run_benchmark
+from benchmarks.published import RECIPES, run_benchmark
 
 A, B = (10, 10, 50, 90), (110, 10, 150, 90)
 FOUND = {1: [(*A, 0.9)], 2: [(*B, 0.05)]}

@@ -144,10 +144,6 @@ def evaluate(
     annotations: Annotated[
         Path | None, typer.Option(help="COCO annotations, with --predictions.")
     ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(help="coco-val2017 or crowdhuman: measure the published table on --data."),
-    ] = None,
     score_mode: Annotated[
         str, typer.Option(help="ppdet (as published) or deploy (as the pipeline emits).")
     ] = "ppdet",
@@ -173,7 +169,7 @@ def evaluate(
     from kptk.evaluation import command
 
     with only_json(as_json) as out:
-        asked = command.Asked(data, split, predictions, annotations, benchmark, save_path)
+        asked = command.Asked(data, split, predictions, annotations, save_path)
         found = command.run(
             asked, pipeline, score_mode=score_mode, det_threshold=det_threshold, flip=flip,
             udp=udp, device=device, engine=engine, enable_hpi=enable_hpi, max_images=max_images,

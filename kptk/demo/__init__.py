@@ -1,6 +1,6 @@
 """kptk's own small world: rendered people in scenes, with exact COCO keypoints.
 
-``demo_path`` and ``demo_images`` need nothing but the files; rendering more (``kptk.demo.make``)
+``demo_path`` and ``demo_images`` need nothing but the files; rendering more (``tools.render.make``)
 needs the extra ``render``.
 """
 
@@ -36,7 +36,7 @@ def demo_path(name: str = "day") -> Path:
         raise DataError(
             f"The demo data set {name!r} was expected in {folder}, which only a checkout of the "
             "repository has. Make it with: pip install 'kptk[render]' and "
-            f"python -m kptk.demo.make --demo --out demo, then use demo/{name}."
+            f"python -m tools.render.make --demo --out demo, then use demo/{name}."
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""What ``kptk eval`` does: which of the three kinds of evaluation is asked for."""
+"""What ``kptk eval`` does: which kind of evaluation is asked for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from kptk.errors import InputError
-from kptk.evaluation.benchmark import run_benchmark
-from kptk.evaluation.collecting import write_json
 from kptk.evaluation.measure import evaluate
 from kptk.evaluation.scoring import ScoreMode
 
@@ -22,7 +20,6 @@ class Asked:
     split: str | None
     predictions: Path | None
     annotations: Path | None
-    benchmark: str | None
     save_path: Path | None
 
 
@@ -53,8 +50,6 @@ def run(
         InputError: the paths given do not fit together.
     """
     progress = sys.stderr.isatty()
-    if asked.benchmark is not None:
-        return _benchmark(asked, engine, device, max_images, progress)
     if enable_hpi and asked.data is None:
         raise InputError("--enable-hpi is about running a pipeline, and so needs --data.")
     mode = cast(ScoreMode, score_mode)
@@ -76,8 +71,7 @@ def run(
         )  # fmt: skip
     else:
         raise InputError(
-            "Pass --data (with --split), or both --predictions and --annotations, or --benchmark "
-            "with --data."
+            "Pass --data (with --split), or both --predictions and --annotations."
         )
     if asked.save_path is not None:
         found.save(asked.save_path)
@@ -86,16 +80,3 @@ def run(
         del document["provenance"]
     return Output(document, f"{found.name}, AP in percent\n{found.text}")
 
-
-def _benchmark(
-    asked: Asked, engine: str, device: str, max_images: int | None, progress: bool
-) -> Output:
-    if asked.data is None or asked.benchmark is None or asked.predictions or asked.annotations:
-        raise InputError("--benchmark needs --data, the folder of that data set, and no results.")
-    found = run_benchmark(
-        asked.benchmark, asked.data, engine=engine, device=device, max_images=max_images,
-        progress=progress,
-    )  # fmt: skip
-    if asked.save_path is not None:
-        write_json(asked.save_path / "benchmark.json", found.json)
-    return Output(found.json, repr(found))

@@ -13,8 +13,8 @@ from kptk.analysis.labels import label_people
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracles import idealise, play
 from kptk.analysis.poses import rank_candidates
-from kptk.analysis.simulate import NO_FAULTS, Faults, simulate
-from kptk.analysis.stickfigures import HEIGHT, WIDTH, draw_world
+from benchmarks.simulate import NO_FAULTS, Faults, simulate
+from benchmarks.stickfigures import HEIGHT, WIDTH, draw_world
 from kptk.analysis.verdict import Evidence, Normal, decide, gather
 
 OPTIONS = AnalysisOptions(n_bootstrap=200)

@@ -39,7 +39,7 @@ def test_hashes_hold_and_the_sets_stay_small() -> None:
 @pytest.mark.parametrize("name", DEMO_SETS)
 def test_a_committed_image_can_be_made_again(name: str) -> None:
     pytest.importorskip("numba")
-    from kptk.demo.make import DEMO_SEED, TOLERANCE, compare_image, file_name, render_sample
+    from tools.render.make import DEMO_SEED, TOLERANCE, compare_image, file_name, render_sample
 
     jpeg, _, _ = render_sample(name, DEMO_SEED, 2)
     path = demo_path(name) / "images" / file_name(name, DEMO_SEED, 2)

@@ -113,7 +113,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 def test_a_whole_run_ends_with_a_model_that_every_engine_runs(tmp_path: Path) -> None:
     from kptk.engine import load_engine
     from kptk.modeldir import ModelDir
-    from kptk.training.pack import pack_model
+    from tools.pack import pack_model
     from kptk.training.weights import read_weights
 
     run = make_run(tmp_path, "demo-kpt", steps=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _ENDINGS = {"running_mean": "_mean", "running_var": "_variance"}
-_PREFIX = "ppdet:"  # of the packed graph's initializers, see kptk.training.pack
+_PREFIX = "ppdet:"  # of the packed graph's initializers, see tools.pack
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kptk.demo.make import DEMO_SEED, render_sample
+from tools.render.make import DEMO_SEED, render_sample
 
 IMAGES = 4  # of a chunk
 Chunk = dict[str, np.ndarray[Any, Any]]

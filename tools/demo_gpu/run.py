@@ -2,7 +2,7 @@
 
 ``python3 -m tools.demo_gpu.run --out DIR --minutes 8`` on a machine with a GPU; ``--device cpu
 --images 8 --steps 3`` tries it out without one. Writes ``det.npz``, ``kpt.npz`` (weights under
-ppdet's names, for ``python -m kptk.training.pack``) and ``log.txt``.
+ppdet's names, for ``python -m tools.pack``) and ``log.txt``.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kptk.demo import props
-from kptk.demo.camera import Camera, look_at
-from kptk.demo.figure import POOL
-from kptk.demo.layout import ENVIRONMENT, ROOM, SHADOW
-from kptk.demo.place import draw_hills, indoors, nightfall, outdoors
-from kptk.demo.pose3d import BONE, Rng
-from kptk.demo.world import Person, Scene, place_person
+from tools.render import props
+from tools.render.camera import Camera, look_at
+from tools.render.figure import POOL
+from tools.render.layout import ENVIRONMENT, ROOM, SHADOW
+from tools.render.place import draw_hills, indoors, nightfall, outdoors
+from tools.render.pose3d import BONE, Rng
+from tools.render.world import Person, Scene, place_person
 
 SIZES = (
     (640, 480),

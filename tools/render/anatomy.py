@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kptk.demo.body import SHOE, SKIN, Cone, Triple
-from kptk.demo.build import Build
-from kptk.demo.pose3d import Rng
+from tools.render.body import SHOE, SKIN, Cone, Triple
+from tools.render.build import Build
+from tools.render.pose3d import Rng
 
 
 def oval(bone: str, a: Triple, b: Triple, wide: float, deep: float, blend: float = 0.03,

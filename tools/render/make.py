@@ -1,6 +1,6 @@
 """Render data sets in PaddleX's COCO layout.
 
-``python -m kptk.demo.make --out DIR --domain day --train 1000 --val 200 --seed 1`` renders a new
+``python -m tools.render.make --out DIR --domain day --train 1000 --val 200 --seed 1`` renders a new
 set; ``--demo --out data/demo`` renders the committed ones again, and ``--check`` compares instead
 of writing. A run that was stopped goes on where it was.
 """
@@ -83,9 +83,9 @@ def render_image(
         raise InputError(f"Seed and index must be 0 or more. Got {seed} and {index}.")
     for module in ("numba", "skimage"):
         require(module, "render", "Rendering people")
-    from kptk.demo.annotate import annotate
-    from kptk.demo.render import render
-    from kptk.demo.scene import draw_scene
+    from tools.render.annotate import annotate
+    from tools.render.render import render
+    from tools.render.scene import draw_scene
 
     rng = np.random.default_rng((seed, DOMAINS.index(domain), index))
     scene = draw_scene(rng, domain)
@@ -235,7 +235,7 @@ def check_demo(folder: Path, every: int = 1) -> dict[str, int]:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m kptk.demo.make", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.render.make", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--domain", choices=DOMAINS, default="day")
     parser.add_argument("--train", type=int, default=0, help="images in the train split")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kptk.demo.build import Build, bone_offsets
-from kptk.demo.pose3d import ACTIONS, BONE, Pose, draw_pose, forward, reach, rest_pose, rot
+from tools.render.build import Build, bone_offsets
+from tools.render.pose3d import ACTIONS, BONE, Pose, draw_pose, forward, reach, rest_pose, rot
 
 ADULT = Build(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0)
 OFFSETS = bone_offsets(ADULT)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kptk.demo.body import F32, Mesh
-from kptk.demo.camera import Camera
-from kptk.demo.figure import Figure, figure, figure_mesh
-from kptk.demo.looks import person_row
-from kptk.demo.pose3d import Rng, Vec, draw_pose, forward, rest_pose, rot
-from kptk.demo.props import Prop
-from kptk.demo.raster import skin
+from tools.render.body import F32, Mesh
+from tools.render.camera import Camera
+from tools.render.figure import Figure, figure, figure_mesh
+from tools.render.looks import person_row
+from tools.render.pose3d import Rng, Vec, draw_pose, forward, rest_pose, rot
+from tools.render.props import Prop
+from tools.render.raster import skin
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Scene:
 
     Attributes:
         camera: the camera.
-        env: surroundings vector, see ``kptk.demo.layout``.
+        env: surroundings vector, see ``tools.render.layout``.
         lamps: [L, 6] position and colour.
         hills: [layers, columns] height of the ridges as the sine of the elevation.
         people: in the order of their annotations.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kptk.demo import props
-from kptk.demo.layout import (
+from tools.render import props
+from tools.render.layout import (
     BOUNCE,
     CEIL,
     CLOUD,
@@ -27,9 +27,9 @@ from kptk.demo.layout import (
     WALL_TINT,
     ZENITH,
 )
-from kptk.demo.pose3d import Rng, Vec, unit
-from kptk.demo.textures import TEXTURE, noise
-from kptk.demo.world import Scene
+from tools.render.pose3d import Rng, Vec, unit
+from tools.render.textures import TEXTURE, noise
+from tools.render.world import Scene
 
 # Tint in linear light and repeats a metre of the grounds.
 GROUNDS = {

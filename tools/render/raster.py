@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from kptk.demo.borrow import CACHE
+from tools.render.borrow import CACHE
 
 F32 = NDArray[np.float32]
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.demo.pose3d import Rng
-from kptk.demo.world import Scene
+from tools.render.pose3d import Rng
+from tools.render.world import Scene
 
 F32 = NDArray[np.float32]
 

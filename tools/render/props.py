@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.demo.layout import COLUMNS, GLOW, KIND, LEAFY, REPEAT, TEX, TEXTURED, TINT
-from kptk.demo.pose3d import Rng, Vec, rot
-from kptk.demo.textures import TEXTURE
+from tools.render.layout import COLUMNS, GLOW, KIND, LEAFY, REPEAT, TEX, TEXTURED, TINT
+from tools.render.pose3d import Rng, Vec, rot
+from tools.render.textures import TEXTURE
 
 F32 = NDArray[np.float32]
 Colour = tuple[float, float, float]

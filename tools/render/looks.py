@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kptk.demo.figure import Figure
-from kptk.demo.layout import (
+from tools.render.figure import Figure
+from tools.render.layout import (
     BEARD,
     COLUMNS,
     HAIR_C,
@@ -18,7 +18,7 @@ from kptk.demo.layout import (
     WEAR,
     WEAR_STRIDE,
 )  # fmt: skip
-from kptk.demo.pose3d import Rng, Vec
+from tools.render.pose3d import Rng, Vec
 
 SKINS = ((250, 214, 190), (240, 198, 170), (226, 178, 148), (205, 155, 122), (178, 126, 94),
          (146, 98, 70), (112, 74, 54), (84, 56, 44))  # fmt: skip

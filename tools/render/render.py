@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.demo.camera import Camera
-from kptk.demo.layout import COLUMNS, SHADOW, SUN
-from kptk.demo.photo import photograph
-from kptk.demo.pose3d import BONE, Rng, Vec, unit
-from kptk.demo.raster import raster_depth, rasterise
-from kptk.demo.shade import shade
-from kptk.demo.textures import atlas, bumps
-from kptk.demo.world import Person, Scene
+from tools.render.camera import Camera
+from tools.render.layout import COLUMNS, SHADOW, SUN
+from tools.render.photo import photograph
+from tools.render.pose3d import BONE, Rng, Vec, unit
+from tools.render.raster import raster_depth, rasterise
+from tools.render.shade import shade
+from tools.render.textures import atlas, bumps
+from tools.render.world import Person, Scene
 
 F32 = NDArray[np.float32]
 OVERSAMPLE = 2

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from kptk.demo.borrow import CACHE
-from kptk.demo.layout import (
+from tools.render.borrow import CACHE
+from tools.render.layout import (
     CEIL,
     CLOUD,
     GROUND_REPEAT,
@@ -22,7 +22,7 @@ from kptk.demo.layout import (
     WALL_TINT,
     ZENITH,
 )
-from kptk.demo.sampling import bump, mix, sample, step
+from tools.render.sampling import bump, mix, sample, step
 
 
 @njit(cache=CACHE, error_model="numpy")

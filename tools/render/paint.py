@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from kptk.demo.borrow import CACHE
-from kptk.demo.layout import (
+from tools.render.borrow import CACHE
+from tools.render.layout import (
     BEARD,
     HAIR_C,
     IRIS_C,
@@ -18,7 +18,7 @@ from kptk.demo.layout import (
     WEAR,
     WEAR_STRIDE,
 )
-from kptk.demo.sampling import bump, mix, step
+from tools.render.sampling import bump, mix, step
 
 
 @njit(cache=CACHE, error_model="numpy")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.demo.pose3d import Vec, unit
+from tools.render.pose3d import Vec, unit
 
 
 @dataclass(frozen=True)

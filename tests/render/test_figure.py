@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kptk.demo.body import GROUPS, Cone
-from kptk.demo.figure import figure, figure_mesh
-from kptk.demo.pose3d import BONES
-from kptk.demo.raster import skin
+from tools.render.body import GROUPS, Cone
+from tools.render.figure import figure, figure_mesh
+from tools.render.pose3d import BONES
+from tools.render.raster import skin
 
 
 def test_mesh_is_skinned_and_points_outwards() -> None:

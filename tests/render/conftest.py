@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("numba", reason="the extra 'render' is not installed")
 pytest.importorskip("skimage", reason="the extra 'render' is not installed")
 
-from kptk.demo.annotate import annotate
-from kptk.demo.camera import Camera, look_at
-from kptk.demo.layout import BOUNCE, ENVIRONMENT, FOG_C, GROUND_TINT, SHADOW, SKY_C, SUN, SUN_C
-from kptk.demo.make import make_split
-from kptk.demo.render import Buffers, render
-from kptk.demo.world import Scene, place_person
+from tools.render.annotate import annotate
+from tools.render.camera import Camera, look_at
+from tools.render.layout import BOUNCE, ENVIRONMENT, FOG_C, GROUND_TINT, SHADOW, SKY_C, SUN, SUN_C
+from tools.render.make import make_split
+from tools.render.render import Buffers, render
+from tools.render.world import Scene, place_person
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from kptk.demo.backdrop import hit_room, paint_ground, paint_sky
-from kptk.demo.borrow import CACHE, borrow
-from kptk.demo.layout import FOG, FOG_C, GLOW, KIND, LEAFY, PERSON, REPEAT, ROOM, TEX, TINT
-from kptk.demo.light import contact_at, light_up
-from kptk.demo.paint import paint_person
-from kptk.demo.sampling import bump, mix, sample
+from tools.render.backdrop import hit_room, paint_ground, paint_sky
+from tools.render.borrow import CACHE, borrow
+from tools.render.layout import FOG, FOG_C, GLOW, KIND, LEAFY, PERSON, REPEAT, ROOM, TEX, TINT
+from tools.render.light import contact_at, light_up
+from tools.render.paint import paint_person
+from tools.render.sampling import bump, mix, sample
 
 # In the functions below, "geometry" is faces, attributes, normals, owner of each face, object
 # table; "world" is surroundings, texture atlas, noise maps; "light" is lamps, shadow map, its axes,

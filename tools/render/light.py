@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from kptk.demo.borrow import CACHE
-from kptk.demo.layout import BOUNCE, SHADOW, SKY_C, SUN, SUN_C
+from tools.render.borrow import CACHE
+from tools.render.layout import BOUNCE, SHADOW, SKY_C, SUN, SUN_C
 
 
 @njit(cache=CACHE, error_model="numpy")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kptk.demo.body import Triple
-from kptk.demo.pose3d import BONE, BONES, Rng, Vec
+from tools.render.body import Triple
+from tools.render.pose3d import BONE, BONES, Rng, Vec
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kptk.demo.camera import Camera, look_at
-from kptk.demo.raster import raster_depth, rasterise
+from tools.render.camera import Camera, look_at
+from tools.render.raster import raster_depth, rasterise
 
 FACES = np.array([[0, 1, 2]], np.int32)
 

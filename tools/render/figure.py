@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from kptk.demo.anatomy import feet, hands, head, limbs, trunk
-from kptk.demo.body import Cone, Mesh, build_mesh
-from kptk.demo.build import Build, Outfit, bone_offsets, draw_build, draw_outfit
-from kptk.demo.clothes import SKIRTS, bag, bottom, hair, hat, top, under
-from kptk.demo.pose3d import Vec
+from tools.render.anatomy import feet, hands, head, limbs, trunk
+from tools.render.body import Cone, Mesh, build_mesh
+from tools.render.build import Build, Outfit, bone_offsets, draw_build, draw_outfit
+from tools.render.clothes import SKIRTS, bag, bottom, hair, hat, top, under
+from tools.render.pose3d import Vec
 
 POOL = 48  # figures of different build and cut of clothes; colours are drawn for each picture
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index, People, crops
 from kptk.analysis.geometry import clip_to, iou
-from kptk.analysis.stickfigures import HEIGHT, WIDTH, World
+from benchmarks.stickfigures import HEIGHT, WIDTH, World
 from kptk.skeleton import COCO17
 
 INPUT_SIZE = (256, 192)
@@ -69,7 +69,7 @@ def simulate(
     """Run the simulated pair over made-up people.
 
     Args:
-        world: of :func:`kptk.analysis.stickfigures.draw_world`.
+        world: of :func:`benchmarks.stickfigures.draw_world`.
         faults: what is wrong with the pair.
         rng: source of chance.
         threshold: of the pipeline.

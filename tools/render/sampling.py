@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from kptk.demo.borrow import CACHE
+from tools.render.borrow import CACHE
 
 
 @njit(cache=CACHE, error_model="numpy")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kptk.demo.anatomy import ball, both, face_point, limbs, oval, rod, trunk
-from kptk.demo.body import BAG, BOTTOM, HAIR, HAT, SKIRT, TOP, Cone
-from kptk.demo.build import Build, Outfit
-from kptk.demo.pose3d import Rng
+from tools.render.anatomy import ball, both, face_point, limbs, oval, rod, trunk
+from tools.render.body import BAG, BOTTOM, HAIR, HAT, SKIRT, TOP, Cone
+from tools.render.build import Build, Outfit
+from tools.render.pose3d import Rng
 
 SKIRTS = ("skirt", "dress")
 

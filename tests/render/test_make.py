@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from kptk.demo import make
-from kptk.demo.annotate import SMALL_AREA
+from tools.render import make
+from tools.render.annotate import SMALL_AREA
 from kptk.errors import InputError
 
 

@@ -42,7 +42,7 @@ def pack_model(
         ModelError: the export failed.
     """
     run_module(
-        "kptk.training.pack",
+        "tools.pack",
         Path(params).resolve(),
         model,
         Path(out_dir).resolve(),

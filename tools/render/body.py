@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from kptk.demo.borrow import CACHE, borrow
-from kptk.demo.pose3d import BONE, BONES, Vec, forward, rest_pose
+from tools.render.borrow import CACHE, borrow
+from tools.render.pose3d import BONE, BONES, Vec, forward, rest_pose
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
