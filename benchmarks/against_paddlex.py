@@ -21,7 +21,7 @@ import harness
 import numpy as np
 
 import kptk
-from kptk.images import read_image
+from kptk.io.images import read_image
 
 ROUNDS = 3
 PEOPLE = (1, 8, 30)

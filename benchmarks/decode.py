@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kptk
-from kptk import pose
-from kptk.images import read_image
-from kptk.results import PoseResult
+from kptk.io.images import read_image
+from kptk.pipeline import pose
+from kptk.pipeline.results import PoseResult
 
 ROUNDS = 15
 DECODED, DRAWN = 64, 10

@@ -12,8 +12,8 @@ from typing import Any
 import harness
 import numpy as np
 
-from kptk.engine import load_engine
-from kptk.modeldir import ModelDir
+from kptk.engines.load import load_engine
+from kptk.models.modeldir import ModelDir
 
 ROUNDS = 7
 NETWORKS = {"det320": (1, 4), "det640": (1, 4), "kpt128": (1, 8, 16), "kpt256": (1, 8, 16)}

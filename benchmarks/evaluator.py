@@ -14,7 +14,7 @@ import harness
 import numpy as np
 
 from kptk.evaluation import accumulate, match
-from kptk.evaluation.averaging import KEYPOINT_NAMES
+from kptk.evaluation.matching import KEYPOINT_NAMES
 
 ROUNDS = 2
 IMAGES, PER_IMAGE, FOUND = 5000, 3, 11  # COCO val2017, and ppdet's 55,000 detections

@@ -14,7 +14,7 @@ from evaluator import data_set
 
 import kptk
 from kptk.evaluation import accumulate, match
-from kptk.images import read_image
+from kptk.io.images import read_image
 
 ROUNDS = 3
 FOLDERS, PEOPLE = (4, 16, 64), (1, 2, 4, 8, 16, 32, 64)

@@ -108,9 +108,9 @@ def note(text: str) -> None:
 
 def model(name: str) -> Path:
     """A model directory of the demo pair's weights at one of the sizes, exported once."""
-    from kptk.cache import file_hash
-    from kptk.training.export import export_weights
-    from kptk.zoo import find_weights
+    from kptk.files import file_hash
+    from kptk.models.export import export_weights
+    from kptk.models.zoo import find_weights
 
     weights, architecture, size = _MODELS[name]
     source = find_weights(weights)
@@ -151,7 +151,7 @@ def operations(name: str) -> float:
     """Floating-point operations of a network's convolutions on one image or crop."""
     import onnx
 
-    from kptk.edge.graph import plain_graph
+    from kptk.export import plain_graph
 
     plain = plain_graph(model(name) / "inference.onnx")
     for entry in plain.graph.input:
@@ -202,7 +202,7 @@ class Crowd:
 
     def predict(self, images: Sequence[NDArray[np.uint8]], **settings: Any) -> list[Any]:
         """The boxes, for every image, after the real detector's work."""
-        from kptk.detector import Detections
+        from kptk.pipeline.detector import Detections
 
         self.detector.predict(images, **settings)
         return [Detections(self.boxes, np.ones(len(self.boxes), np.float32)) for _ in images]

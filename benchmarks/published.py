@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kptk.catalog import MODELS
 from kptk.errors import InputError, nearest
-from kptk.evaluation.measure import evaluate_pipeline, first_images
+from kptk.evaluation.evaluator import evaluate_pipeline, first_images
 from kptk.evaluation.result import Evaluation
-from kptk.evaluation.scoring import Scoring
+from kptk.evaluation.scores import Scoring
+from kptk.models.catalog import MODELS
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
-    from kptk.runner import Pipeline
+    from kptk.pipeline.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def run_benchmark(
         DataError: the data is not there.
     """
     from kptk.coco import load_coco
-    from kptk.pipeline import create_model
+    from kptk.pipeline.pipeline import create_model
 
     recipe = find_recipe(name)
     chosen = _chosen(recipe, models)

@@ -22,15 +22,19 @@ import numpy as np
 import onnx
 
 import kptk
-from kptk.edge.calibration import calibration_inputs, labelled_pictures
-from kptk.edge.export import export_edge
-from kptk.edge.graph import plain_graph
-from kptk.edge.measure import megabytes
-from kptk.edge.quantize import float_convolutions, quantize
-from kptk.engine import load_engine
+from kptk.engines.load import load_engine
 from kptk.errors import ModelError
-from kptk.modeldir import ModelDir
-from kptk.zoo import find_model
+from kptk.export import (
+    calibration_inputs,
+    export_edge,
+    float_convolutions,
+    labelled_pictures,
+    megabytes,
+    plain_graph,
+    quantize,
+)
+from kptk.models.modeldir import ModelDir
+from kptk.models.zoo import find_model
 
 ROUNDS = 9
 IMAGES = 64

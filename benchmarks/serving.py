@@ -23,7 +23,7 @@ from typing import Any
 import harness
 import numpy as np
 
-from kptk.results import PoseResult
+from kptk.pipeline.results import PoseResult
 
 CLIENTS = {"nothing": (1, 8, 32, 256), "demo": (1, 8, 32)}
 SECONDS = 2 if os.environ.get("KPTK_BENCH_ROUNDS") == "1" else 10

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index, People, crops
-from kptk.analysis.geometry import clip_to, iou
 from benchmarks.stickfigures import HEIGHT, WIDTH, World
+from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index, People, crops
+from kptk.geometry import clip_to, iou
 from kptk.skeleton import COCO17
 
 INPUT_SIZE = (256, 192)

@@ -49,8 +49,7 @@ def seconds_of(trainer: Any, batches: Iterable[Any]) -> float:
 def measure(recipe: str, steps: int) -> dict[str, Any]:
     """Samples a second on ready batches, and the share of it on fresh ones."""
     from kptk.training.data import Batches
-    from kptk.training.team import Team
-    from kptk.training.worker import Trainer
+    from kptk.training.trainer import Team, Trainer
 
     settings = settings_of(recipe)
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ def main(batch_size: int) -> None:
     """Time both and print."""
     import paddle
 
-    from kptk.training import network
+    from kptk.models import network
     from kptk.training.depthwise import speed_up
 
     nets = {"paddle": network.build("PP-TinyPose_128x96")}

@@ -16,19 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from kptk.analysis.assign import assign
-from kptk.analysis.bootstrap import bootstrap
-from kptk.analysis.bundle import Bundle
-from kptk.analysis.geometry import iou
-from kptk.analysis.joints import oks_pairs
-from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracles import LEVELS, Game, play
-from kptk.analysis.poses import match_poses, rank_candidates, statistics
 from benchmarks.simulate import NO_FAULTS, Faults, simulate
 from benchmarks.stickfigures import draw_world
+from kptk.analysis.bundle import Bundle
+from kptk.analysis.labels import oks_pairs
+from kptk.analysis.matching import assign, match_poses, rank_candidates, statistics
+from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.oracle import LEVELS, Game, bootstrap, play
 from kptk.analysis.verdict import Evidence, Normal, decide
 from kptk.analysis.whatif import GROUPS, JOINT_FIXES, METRIC, what_ifs
 from kptk.evaluation import accumulate, match
+from kptk.geometry import iou
 
 N_SETS, N_IMAGES, N_POPULATION, N_DRAWS = 20, 400, 4000, 250
 OPTIONS = AnalysisOptions(n_bootstrap=N_DRAWS)

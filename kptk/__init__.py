@@ -12,35 +12,35 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AnalysisExplorer": "kptk.widgets.explorer",
-    "create_pipeline": "kptk.pipeline",
-    "create_model": "kptk.pipeline",
-    "Pipeline": "kptk.pipeline",
+    "create_pipeline": "kptk.pipeline.pipeline",
+    "create_model": "kptk.pipeline.pipeline",
+    "Pipeline": "kptk.pipeline.pipeline",
     "CompareRuns": "kptk.widgets.compare",
     "DatasetReport": "kptk.widgets.dataset",
     "PoseBrowser": "kptk.widgets.browser",
-    "PoseResult": "kptk.results",
-    "list_models": "kptk.zoo",
-    "show_versions": "kptk.doctor",
+    "PoseResult": "kptk.pipeline.results",
+    "list_models": "kptk.models.zoo",
+    "show_versions": "kptk.check",
     "demo_path": "kptk.demo",
     "evaluate": "kptk.evaluation",
     "Evaluation": "kptk.evaluation",
-    "analyze": "kptk.analysis.api",
+    "analyze": "kptk.analysis.result",
     "ErrorAnalysis": "kptk.analysis.result",
     "load_coco": "kptk.coco",
     "KeypointData": "kptk.coco",
     "LabelEditor": "kptk.widgets.editor",
     "TrainingMonitor": "kptk.widgets.monitor",
-    "check_model": "kptk.preflight",
-    "export_edge": "kptk.edge.export",
-    "export_model": "kptk.training.export_model",
+    "check_model": "kptk.check",
+    "export_edge": "kptk.export",
+    "export_model": "kptk.training.export",
     "finetune": "kptk.training.finetune",
     "load_run": "kptk.training.run",
-    "compare_runs": "kptk.training.table",
+    "compare_runs": "kptk.training.run",
     "Run": "kptk.training.run",
-    "VideoWriter": "kptk.video.writer",
-    "save_video": "kptk.video.writer",
-    "track": "kptk.video.tracking",
-    "swap_weights": "kptk.swap",
+    "VideoWriter": "kptk.video",
+    "save_video": "kptk.video",
+    "track": "kptk.video",
+    "swap_weights": "kptk.pipeline.config",
     "predict_dataset": "kptk.bulk",
     "read_predictions": "kptk.bulk",
     "StoredPredictions": "kptk.bulk",
@@ -85,32 +85,28 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from kptk.analysis.api import analyze
-    from kptk.analysis.result import ErrorAnalysis
+    from kptk.analysis.result import ErrorAnalysis, analyze
     from kptk.bulk import StoredPredictions, predict_dataset, read_predictions
+    from kptk.check import check_model, show_versions
     from kptk.coco import KeypointData, load_coco
     from kptk.demo import demo_path
-    from kptk.doctor import show_versions
-    from kptk.edge.export import export_edge
     from kptk.errors import KptkError
     from kptk.evaluation import Evaluation, evaluate
-    from kptk.pipeline import Pipeline, create_model, create_pipeline
-    from kptk.preflight import check_model
-    from kptk.results import PoseResult
-    from kptk.swap import swap_weights
-    from kptk.training.export_model import export_model
+    from kptk.export import export_edge
+    from kptk.models.zoo import list_models
+    from kptk.pipeline.config import swap_weights
+    from kptk.pipeline.pipeline import Pipeline, create_model, create_pipeline
+    from kptk.pipeline.results import PoseResult
+    from kptk.training.export import export_model
     from kptk.training.finetune import finetune
-    from kptk.training.run import Run, load_run
-    from kptk.training.table import compare_runs
-    from kptk.video.tracking import track
-    from kptk.video.writer import VideoWriter, save_video
+    from kptk.training.run import Run, compare_runs, load_run
+    from kptk.video import VideoWriter, save_video, track
     from kptk.widgets.browser import PoseBrowser
     from kptk.widgets.compare import CompareRuns
     from kptk.widgets.dataset import DatasetReport
     from kptk.widgets.editor import LabelEditor
     from kptk.widgets.explorer import AnalysisExplorer
     from kptk.widgets.monitor import TrainingMonitor
-    from kptk.zoo import list_models
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ def reference_weights_intact(reference_dir: Path) -> bool:
     (variance = .9 old + .1 batch), and misses the official heatmaps by up to .044. With an intact
     file the tests hold the full tolerance.
     """
-    from kptk.training.weights import read_pdparams
+    from kptk.models.weights import read_pdparams
 
     state = read_pdparams(reference_dir / "tinypose" / "PP-TinyPose_128x96.pdparams")
     ratios = [

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kptk.detector import Detections
-from kptk.runner import Pipeline
+from kptk.pipeline.detector import Detections
+from kptk.pipeline.pipeline import Pipeline
 from kptk.skeleton import COCO17
 
 # (17, 2) where the joints are in a box, from 0 to 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tiny_models import detector_config, keypoint_dir, write_config
+
+from tests.tiny_models import detector_config, keypoint_dir, write_config
 
 BOX = (2.0, 3.0, 30.0, 40.0)
 SCORE = 0.75

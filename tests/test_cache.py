@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kptk.cache import cache_dir, file_hash, lock, make_dir, paddlex_cache, replacing
 from kptk.errors import ModelError
+from kptk.files import cache_dir, file_hash, lock, make_dir, paddlex_cache, replacing
 
 
 def test_the_folder_follows_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

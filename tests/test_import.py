@@ -39,9 +39,9 @@ def loaded_after(code: str) -> set[str]:
     "code",
     [
         "import kptk",
-        "import kptk.sources, kptk.results, kptk.draw",
+        "import kptk.io.sources, kptk.pipeline.results, kptk.pipeline.results",
         "import kptk.cli",
-        "import kptk.pipeline, kptk.zoo, kptk.engine",
+        "import kptk.pipeline.pipeline, kptk.models.zoo, kptk.engines.load",
         "import kptk; kptk.create_pipeline; kptk.PoseResult; kptk.list_models; kptk.show_versions",
         "import kptk; repr(kptk.show_versions())",
     ],

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paddlex_side import person
 
 import kptk
-from kptk.training.export import export_weights
-from kptk.zoo import find_weights
+from kptk.models.export import export_weights
+from kptk.models.zoo import find_weights
+from tests.paddlex_side import person
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.child import run_module
-from kptk.training import network, weights
-from kptk.training.export import save_inference_model
+from kptk.files import run_module
+from kptk.models import network, weights
+from kptk.models.export import save_inference_model
 
 PREFIX = "ppdet:"
 
@@ -111,8 +111,8 @@ def _small(array: NDArray[Any]) -> NDArray[Any]:
 def _main(params: str, model: str, out_dir: str, height: str, width: str) -> None:
     import onnx
 
-    from kptk.modeldir import ModelDir
-    from kptk.onnx_export import convert
+    from kptk.models.modeldir import ModelDir
+    from kptk.models.onnx import convert
 
     state = weights.read_weights(params)
     net = network.build(model, state, params)

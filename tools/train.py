@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from kptk.errors import KptkError
-from kptk.training.launch import start_worker
-from kptk.training.run import Run
+from kptk.training.run import Run, start_worker
 from kptk.training.settings import TrainSettings, read_settings, write_settings
 
 

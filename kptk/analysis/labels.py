@@ -1,36 +1,723 @@
-"""One label for every person: found, or whose error it is that he was not."""
+"""Error rates with their intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from kptk.analysis.assign import assign
-from kptk.analysis.bundle import Bool, Bundle, Float, Index
-from kptk.analysis.detection_types import DETECTION_TYPES, type_detections
-from kptk.analysis.found import Found, at, find
-from kptk.analysis.geometry import clip_to, oks
-from kptk.analysis.joints import JOINT_LABELS, JointLabels, label_joints, oks_of_pairs, pair_poses
-from kptk.analysis.misplaced import badly_localised
+from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index
+from kptk.analysis.matching import assign, rank_candidates, score_of
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.rates import Rate, error_rates
-from kptk.analysis.traits import tags
+from kptk.geometry import box_area, clip_to, iou, keypoint_similarity, oks
+
+NOT_DETECTED = (
+    "badly-localised", "below-threshold", "nms-suppressed", "over-cap", "never-detected",
+)  # fmt: skip
+
+
+DETECTOR_ERRORS = ("box-limited", *NOT_DETECTED)
+
+
+KEYPOINT_ERRORS = ("wrong-person", "box-sensitive", "pose")
+
+
+class Rate(NamedTuple):
+    """A share of errors.
+
+    Attributes:
+        value: k / n, 0 to 1; NaN where n is 0, as are the bounds.
+        low: lower bound of the interval.
+        high: upper bound.
+        k: errors.
+        n: of how many.
+    """
+
+    value: float
+    low: float
+    high: float
+    k: int
+    n: int
+
+
+def rate(k: int, n: int, confidence: float = 0.95) -> Rate:
+    """A share with its Wilson interval."""
+    low, high = wilson(k, n, confidence)
+    return Rate(k / n if n else float("nan"), float(low), float(high), int(k), int(n))
+
+
+def wilson(k: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Float, Float]:
+    """Bounds of Wilson's score interval of shares k / n; NaN where n is 0.
+
+    ``(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)`` with p = k / n and z
+    the normal quantile (Wilson 1927).
+
+    Args:
+        k: how many of them.
+        n: how many in all.
+        confidence: of the interval, below 1.
+    """
+    hits, total = np.asarray(k, np.float64), np.asarray(n, np.float64)
+    total = np.where(total > 0, total, np.nan)
+    z = NormalDist().inv_cdf((1 + min(confidence, 1 - 1e-12)) / 2)
+    share = hits / total
+    middle = share + z**2 / (2 * total)
+    reach = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    return np.maximum((middle - reach) / scale, 0), np.minimum((middle + reach) / scale, 1)
+
+
+def error_rates(labels: PersonLabels, confidence: float = 0.95) -> Mapping[str, Rate]:
+    """The error rate of each module, over the people that must be found.
+
+    ``detector``: people with one of :data:`DETECTOR_ERRORS`, of all. ``keypoints``: people with one
+    of :data:`KEYPOINT_ERRORS`, of those who are detected.
+    """
+    names = labels.label[labels.label != ""]
+    counted = {name: int((names == name).sum()) for name in (*DETECTOR_ERRORS, *KEYPOINT_ERRORS)}
+    missed = sum(counted[name] for name in NOT_DETECTED)
+    by_detector = sum(counted[name] for name in DETECTOR_ERRORS)
+    by_pose = sum(counted[name] for name in KEYPOINT_ERRORS)
+    return {
+        "detector": rate(by_detector, len(names), confidence),
+        "keypoints": rate(by_pose, len(names) - missed, confidence),
+    }
+
+
+# ---- traits: What makes people hard to find: how small, cut off, hidden and crowded they are.
+
+
+OVERLAP = 0.1
+
+
+"""IoU above which a neighbour overlaps."""
+
+
+EDGE = 2.0
+
+
+"""Pixels from the image's edge within which a side of a box lies on it."""
+
+
+def crowding(bundle: Bundle) -> tuple[Float, Index]:
+    """How crowded people are.
+
+    Returns:
+        (G,) the largest IoU of the person's box with that of another single person, 0 where he is
+        alone; (G,) the number of those whose IoU is above :data:`OVERLAP`. Crowd regions are not
+        neighbours.
+    """
+    people = bundle.people
+    row, other = bundle.companions(np.arange(len(people)))
+    single = ~people.crowd[other]
+    row, other = row[single], other[single]
+    overlap = iou(people.box[row], people.box[other])
+    largest = np.zeros(len(people))
+    np.maximum.at(largest, row, overlap)
+    return largest, np.bincount(row[overlap > OVERLAP], minlength=len(people))
+
+
+def truncation(bundle: Bundle) -> Float:
+    """(G,) share of the box's outline that lies on the image's edge, or beyond it; 0 to 1.
+
+    A side lies on the edge if it is within :data:`EDGE` pixels of it. NaN where the size of the
+    image or of the box is not known.
+    """
+    people = bundle.people
+    sizes = [[i.get("width") or np.nan, i.get("height") or np.nan] for i in bundle.images]
+    limits = np.array(sizes, np.float64).reshape(-1, 2)[people.image]
+    x1, y1, x2, y2 = people.box.T
+    width, height = x2 - x1, y2 - y1
+    on_edge = height * ((x1 <= EDGE) + 1.0 * (x2 >= limits[:, 0] - EDGE))
+    on_edge += width * ((y1 <= EDGE) + 1.0 * (y2 >= limits[:, 1] - EDGE))
+    around = 2 * (width + height)
+    known = np.isfinite(limits).all(axis=1) & (around > 0)
+    share: Float = np.divide(on_edge, around, out=np.full(len(people), np.nan), where=known)
+    return share
+
+
+def hidden(bundle: Bundle) -> Float:
+    """(G,) share of the labelled joints that are not visible (v = 1); 0 where none is labelled."""
+    flags = bundle.people.points[..., 2]
+    share: Float = (flags == 1).sum(axis=1) / np.maximum((flags > 0).sum(axis=1), 1)
+    return share
+
+
+def tags(bundle: Bundle, options: AnalysisOptions) -> Mapping[str, Bool]:
+    """(G,) flags by name; a person can have several.
+
+    ``tiny``: an annotated area below ``tiny_area``. ``truncated``: :func:`truncation` from
+    ``truncated_share`` up. ``occluded``: :func:`hidden` from ``occluded_share`` up. ``crowded``:
+    the largest IoU of :func:`crowding` from ``crowded_iou`` up.
+    """
+    return {
+        "tiny": bundle.people.area < options.tiny_area,
+        "truncated": np.nan_to_num(truncation(bundle)) >= max(options.truncated_share, 1e-9),
+        "occluded": hidden(bundle) >= max(options.occluded_share, 1e-9),
+        "crowded": crowding(bundle)[0] >= max(options.crowded_iou, 1e-9),
+    }
+
+
+# ---- joints: What became of each joint: good, jitter, inversion, swap or miss (Ronchi & Perona,
+# ICCV 2017).
+
+
+GOOD, JITTER, INVERSION, SWAP, MISS = "good", "jitter", "inversion", "swap", "miss"
+
+
+JOINT_LABELS = (GOOD, JITTER, INVERSION, SWAP, MISS)
+
+
+GOOD_SIMILARITY = 0.85
+
+
+MISS_SIMILARITY = 0.5
+
+
+PAIR_OKS = 0.1
+
+
+FLIP_GAIN = 0.1
+
+
+"""A pose is flipped if its OKS is higher by this with left and right exchanged. Without a margin
+half of all people seen from the side would be: there left and right lie together."""
+
+
+_ROWS = 20_000  # pairs of a pose and a person that are compared together: bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class JointLabels:
+    """Joints of n poses, each compared with the person it is paired with and with all others.
+
+    Attributes:
+        person: (n,) index into the people.
+        candidate: (n,) index into the candidates; -1: the pose on the ground-truth box.
+        label: (n, K) int8 index into ``JOINT_LABELS``; -1 where the joint is not labelled.
+        similarity: (n, K) keypoint similarity to its own joint; NaN where that is not labelled.
+        best: (n, K) the highest similarity to anyone's joint of that name or its mirror image,
+            0 where the pose has no such joint; NaN where the person's own is not labelled.
+        whose: (n, K) person whom ``best`` belongs to; -1 where the joint is not labelled.
+        flipped: (n,) whether the pose fits better with left and right exchanged.
+    """
+
+    person: Index
+    candidate: Index
+    label: NDArray[np.int8]
+    similarity: Float
+    best: Float
+    whose: Index
+    flipped: Bool
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many joints have each label."""
+        counts = np.bincount(self.label[self.label >= 0], minlength=len(JOINT_LABELS))
+        return dict(zip(JOINT_LABELS, counts.tolist(), strict=True))
+
+
+def ranking_scores(bundle: Bundle) -> Float:
+    """(D,) what ranks the candidates' poses: ``ppdet``, or the score of a file of poses."""
+    found = bundle.candidates
+    return score_of(found.points, found.score) if bundle.two_stage else found.score
+
+
+def oks_of_pairs(bundle: Bundle, candidate: Index, person: Index) -> Float:
+    """(P,) OKS of candidates' poses to people; NaN for people without a labelled joint."""
+    found, people = bundle.candidates, bundle.people
+    values = np.empty(len(candidate))
+    for start in range(0, len(candidate), _ROWS):
+        part = slice(start, start + _ROWS)
+        d, g = candidate[part], person[part]
+        values[part] = oks(found.points[d], people.points[g], people.area[g], bundle.sigmas)
+    return values
+
+
+def oks_pairs(
+    bundle: Bundle, min_oks: float = PAIR_OKS, kept: Bool | None = None, min_area: float = 0.0
+) -> tuple[Index, Index]:
+    """Pair poses and people one to one, as COCO matches them.
+
+    By descending pose score, each takes the free person it is most like; people who need not be
+    found come second, and pairs with them are left out.
+
+    Args:
+        bundle: candidates and people.
+        min_oks: lowest OKS of a pair. coco-analyze labels joints of pairs from .1.
+        kept: (D,) the candidates to look at; None: the pipeline's detections.
+        min_area: square pixels; smaller people need not be found.
+
+    Returns:
+        Indices of candidates (n,) and of people (n,), in the order of people.
+    """
+    taken = pair_poses(bundle, min_oks, kept, min_area)
+    wanted = bundle.evaluated & (bundle.people.area >= min_area)
+    person = np.flatnonzero(wanted & (taken >= 0))
+    return taken[person], person
+
+
+def pair_poses(
+    bundle: Bundle, min_oks: float, kept: Bool | None = None, min_area: float = 0.0
+) -> Index:
+    """(G,) the candidate whose pose each person gets, -1: none; see :func:`oks_pairs`.
+
+    Of equally like people a pose takes the last, as pycocotools does.
+    """
+    d, g = bundle.pairs()
+    chosen = (bundle.detected if kept is None else kept)[d]
+    d, g = d[chosen], g[chosen]
+    likeness = oks_of_pairs(bundle, d, g)
+    near = likeness >= min_oks
+    d, g, likeness = d[near], g[near], likeness[near]
+    unwanted = bundle.people.ignored | (bundle.people.area < min_area)
+    order = np.lexsort((-g, -likeness, unwanted[g], d, -ranking_scores(bundle)[d]))
+    taken = np.full(len(bundle.people), -1, np.intp)
+    used = np.zeros(len(bundle.candidates), np.bool_)
+    for one, other in zip(d[order].tolist(), g[order].tolist(), strict=True):
+        if not used[one] and taken[other] < 0:
+            used[one], taken[other] = True, one
+    return taken
+
+
+def label_joints(
+    bundle: Bundle,
+    person: Index,
+    points: Float,
+    candidate: Index,
+    good: float = GOOD_SIMILARITY,
+    miss: float = MISS_SIMILARITY,
+) -> JointLabels:
+    """Label the joints of poses.
+
+    Each joint is compared with the joint of that name of everybody in the image, and with its
+    mirror image (the right wrist for a left one); m is the highest similarity, r whose it is.
+    Good: m > ``good`` on itself; jitter: ``miss`` <= m <= ``good`` on itself; inversion: m >=
+    ``miss`` on its own mirror image; swap: m >= ``miss`` on somebody else; miss: m < ``miss``.
+    Of equal similarities the own joint goes first, then the own mirror image. The similarity to
+    another person is scaled by that person's area.
+
+    Args:
+        bundle: candidates and people.
+        person: (n,) whose pose each is taken for.
+        points: (n, K, 3) the poses x, y, score.
+        candidate: (n,) the candidates they are of; -1: on the ground-truth box.
+        good: similarity above which a joint is good.
+        miss: similarity below which a joint is missed.
+    """
+    people, sigmas, mirror = bundle.people, bundle.sigmas, bundle.skeleton.flip_order
+    truth, area = _known(bundle, person), people.area[person]
+    own = keypoint_similarity(points, truth, area, sigmas)
+    inverted = keypoint_similarity(points, truth[:, mirror], area, sigmas)
+    other, who = _others(bundle, person, points)
+    stacked = np.nan_to_num(np.stack([own, inverted, other]), nan=-1.0)
+    best, place = stacked.max(axis=0), stacked.argmax(axis=0)
+    names = np.select(
+        [best < miss, place == 2, place == 1, best <= good],
+        [JOINT_LABELS.index(name) for name in (MISS, SWAP, INVERSION, JITTER)],
+        default=JOINT_LABELS.index(GOOD),
+    )
+    there = people.labelled[person]
+    own = np.where(there, own, np.nan)
+    turned = oks(points[:, mirror], people.points[person], area, sigmas)
+    return JointLabels(
+        person, candidate,
+        np.where(there, names, -1).astype(np.int8),
+        own,
+        np.where(there, best, np.nan),
+        np.where(there, np.where(place == 2, who, person[:, None]), -1),
+        turned > oks(points, people.points[person], area, sigmas) + FLIP_GAIN,
+    )  # fmt: skip
+
+
+def _known(bundle: Bundle, person: Index) -> Float:
+    """(n, K, 2) the labelled joints of people, NaN where not labelled."""
+    people = bundle.people
+    points = people.points[person][..., :2]
+    points[~people.labelled[person]] = np.nan
+    return points
+
+
+def _others(bundle: Bundle, person: Index, points: Float) -> tuple[Float, Index]:
+    """(n, K) the highest similarity to anybody else, -1 where there is nobody, and (n, K) whom."""
+    best = np.full(points.shape[:2], -1.0)
+    who = np.full(points.shape[:2], -1, np.intp)
+    pair, other = bundle.companions(person)
+    known = bundle.people.labelled.sum(axis=1) > 0
+    pair, other = pair[known[other]], other[known[other]]
+    for start, end in _chunks(pair, len(person)):
+        rows = slice(*np.searchsorted(pair, [start, end]))
+        _compare(bundle, pair[rows], other[rows], points, best, who)
+    return best, who
+
+
+def _compare(
+    bundle: Bundle, pair: Index, other: Index, points: Float, best: Float, who: Index
+) -> None:
+    """Fill in ``best`` and ``who`` of the pairs that have neighbours; ``pair`` ascends."""
+    if not len(pair):
+        return
+    truth, area = _known(bundle, other), bundle.people.area[other]
+    found, mirror = points[pair], bundle.skeleton.flip_order
+    here = keypoint_similarity(found, truth, area, bundle.sigmas)
+    there = keypoint_similarity(found, truth[:, mirror], area, bundle.sigmas)
+    value = np.maximum(np.nan_to_num(here, nan=-1.0), np.nan_to_num(there, nan=-1.0))
+    rows, starts, counts = np.unique(pair, return_index=True, return_counts=True)
+    best[rows] = np.maximum.reduceat(value, starts, axis=0)
+    reached = value == np.repeat(best[rows], counts, axis=0)
+    first = np.where(reached, other[:, None], len(bundle.people))
+    who[rows] = np.minimum.reduceat(first, starts, axis=0)
+
+
+def _chunks(pair: Index, n: int) -> list[tuple[int, int]]:
+    """Stretches of the n pairs with about ``_ROWS`` rows each."""
+    if not len(pair):
+        return []
+    ends = np.append(np.unique(pair[_ROWS::_ROWS]), n)
+    return list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+
+
+def transition_matrix(given: JointLabels, detected: JointLabels) -> NDArray[np.intp]:
+    """(5, 5) counts of joints: label on the ground-truth box by label on the detected box.
+
+    Over the people that are in both, and the joints labelled in both. What lies right of the
+    diagonal got worse with the box.
+
+    Args:
+        given: labels of poses on ground-truth boxes, at most one pose a person.
+        detected: labels of poses on detected boxes, at most one pose a person.
+    """
+    _, one, other = np.intersect1d(given.person, detected.person, return_indices=True)
+    before, after = given.label[one], detected.label[other]
+    both = (before >= 0) & (after >= 0)
+    n = len(JOINT_LABELS)
+    place = before[both].astype(np.intp) * n + after[both]
+    return np.bincount(place, minlength=n * n).reshape(n, n)
+
+
+# ---- misplaced: Boxes that are near a person but not on him: merged, part, loose, shifted.
+
+
+MERGED, PART, LOOSE, SHIFTED = "merged", "part", "loose", "shifted"
+
+
+DETAILS = (MERGED, PART, LOOSE, SHIFTED)
+
+
+COVER = 0.5
+
+
+"""Share of each of two people's boxes that a merged box must cover."""
+
+
+INSIDE = 0.75
+
+
+"""Share of a box inside the other one, from which it is a part of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """Every kept box with every single person of its image, P pairs ordered by box.
+
+    Attributes:
+        candidate: (P,) index into the candidates.
+        person: (P,) index into the people.
+        iou: (P,) intersection over union.
+    """
+
+    candidate: Index
+    person: Index
+    iou: Float
+
+    def best_of_candidates(self, n: int) -> tuple[Float, Index]:
+        """(n,) the largest IoU of each candidate, 0 without any; (n,) with whom, -1."""
+        return _best(self.candidate, self.person, self.iou, n)
+
+    def best_of_people(self, n: int) -> tuple[Float, Index]:
+        """(n,) the largest IoU with each person, 0 without any; (n,) whose box it is, -1."""
+        return _best(self.person, self.candidate, self.iou, n)
+
+
+def _best(of: Index, what: Index, value: Float, n: int) -> tuple[Float, Index]:
+    """The largest value of each and what has it; of equals the first in the list."""
+    most, which = np.zeros(n), np.full(n, -1, np.intp)
+    order = np.argsort(-value, kind="stable")
+    order = order[value[order] > 0]
+    owners, first = np.unique(of[order], return_index=True)
+    most[owners], which[owners] = value[order][first], what[order][first]
+    return most, which
+
+
+def overlaps(bundle: Bundle, kept: Bool) -> Overlaps:
+    """How kept boxes (D,) overlap people who are not crowds."""
+    d, g = bundle.pairs()
+    chosen = kept[d] & ~bundle.people.crowd[g]
+    d, g = d[chosen], g[chosen]
+    return Overlaps(d, g, iou(bundle.candidates.box[d], bundle.people.box[g]))
+
+
+def badly_localised(
+    bundle: Bundle, near: Overlaps, wanted: Bool, options: AnalysisOptions
+) -> tuple[Index, NDArray[np.object_]]:
+    """Find the box that was meant for each person but is not on him.
+
+    With IoU(d, g) in [``near_iou``, ``match_iou``), box d was meant for person g if it overlaps
+    nobody more than g, or if it is *merged* of him and somebody else. A box that is on a neighbour
+    and merely touches g says nothing about g. With ``|x|`` the area, of the first that holds:
+
+    - merged: d covers at least half of g and half of another person h, and
+      IoU(d, rectangle round g and h) > max(IoU(d, g), IoU(d, h));
+    - part: ``|d & g| / |d|`` >= .75: a box inside the person;
+    - loose: ``|d & g| / |g|`` >= .75: a box that holds the person and much else;
+    - shifted: all others.
+
+    Args:
+        bundle: candidates and people.
+        near: of the detections.
+        wanted: (G,) the people to look at.
+        options: ``near_iou`` and ``match_iou``.
+
+    Returns:
+        (G,) the candidate, -1: there is none; of several the one with the largest IoU. (G,) the
+        detail, empty without a candidate.
+    """
+    _, favourite = near.best_of_candidates(len(bundle.candidates))
+    rows = np.flatnonzero(
+        wanted[near.person] & (near.iou >= options.near_iou) & (near.iou < options.match_iou)
+    )
+    d, g = near.candidate[rows], near.person[rows]
+    merged = _merged(bundle, d, g, near.iou[rows])
+    meant = merged | (favourite[d] == g)
+    d, g, merged, share = d[meant], g[meant], merged[meant], near.iou[rows][meant]
+    _, chosen = _best(g, np.arange(len(g)), share, len(bundle.people))
+    candidate = np.full(len(chosen), -1, np.intp)
+    detail = np.full(len(chosen), "", object)
+    there = chosen >= 0
+    candidate[there] = d[chosen[there]]
+    detail[there] = _details(bundle, d, g, merged)[chosen[there]]
+    return candidate, detail
+
+
+def _details(bundle: Bundle, d: Index, g: Index, merged: Bool) -> NDArray[np.object_]:
+    box, his = bundle.candidates.box[d], bundle.people.box[g]
+    cases = [merged, _share_inside(box, his) >= INSIDE, _share_inside(his, box) >= INSIDE]
+    return np.select(cases, [np.array(name, object) for name in DETAILS[:3]], SHIFTED)
+
+
+def _merged(bundle: Bundle, d: Index, g: Index, share: Float) -> Bool:
+    """(P,) whether box d fits the rectangle round g and another person better than either."""
+    people, boxes = bundle.people, bundle.candidates.box
+    row, other = bundle.companions(g)
+    box, his, third = boxes[d[row]], people.box[g[row]], people.box[other]
+    both = np.concatenate([np.minimum(his, third)[:, :2], np.maximum(his, third)[:, 2:]], axis=1)
+    better = iou(box, both) > np.maximum(share[row], iou(box, third))
+    covered = (_share_inside(his, box) >= COVER) & (_share_inside(third, box) >= COVER)
+    merged = np.zeros(len(d), np.bool_)
+    merged[row[better & covered & ~people.crowd[other]]] = True
+    return merged
+
+
+def _share_inside(inner: Float, outer: Float) -> Float:
+    """(P,) share of the area of ``inner`` that lies in ``outer``; 0 where it has none."""
+    low = np.maximum(inner[:, :2], outer[:, :2])
+    high = np.minimum(inner[:, 2:], outer[:, 2:])
+    common = box_area(np.concatenate([low, high], axis=1))
+    own = box_area(inner)
+    share: Float = np.divide(common, own, out=np.zeros(len(own)), where=own > 0)
+    return share
+
+
+# ---- found: Which poses count, and whom they and their boxes belong to: what labels are made of.
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found of whom, by the detections (candidates from the threshold up).
+
+    Attributes:
+        left: (D,) detections that OKS-NMS leaves.
+        counted: (D,) of these, the best ``max_poses`` of each image: what COCO counts.
+        pose: (G,) the counted pose that is matched to each person with an OKS of at least
+            ``oks_threshold``, -1: none.
+        uncut: (G,) the same, if nothing were suppressed or cut off.
+        owner: (D,) whose box each is, by IoU; -1: nobody's. Without boxes it is the rectangle
+            round the joints, which tells no more than who stands in a crowd.
+        box: (G,) the box of each person, by IoU; -1: none. Without boxes: -1.
+        near: overlaps of the detections with single people; none without boxes.
+        best_oks: (D,) the largest OKS of each detection to a person that must be found, else 0.
+    """
+
+    left: Bool
+    counted: Bool
+    pose: Index
+    uncut: Index
+    owner: Index
+    box: Index
+    near: Overlaps
+    best_oks: Float
+
+
+def find(bundle: Bundle, options: AnalysisOptions) -> Found:
+    """Match poses by OKS and boxes by IoU."""
+    left, counted = _counting(bundle, options)
+    owners = assign(bundle, min_iou=options.match_iou)
+    none = np.full(len(bundle.people), -1, np.intp)
+    boxes = bundle.two_stage
+    return Found(
+        left,
+        counted,
+        pair_poses(bundle, options.oks_threshold, counted),
+        pair_poses(bundle, options.oks_threshold),
+        owners.person,
+        owners.candidate if boxes else none,
+        overlaps(bundle, bundle.detected & boxes),
+        _best_oks(bundle),
+    )
+
+
+def at(flags: Bool, index: Index) -> Bool:
+    """(n,) the flags that an index (n,) points at; False where it is -1."""
+    values = np.zeros(len(index), np.bool_)
+    there = index >= 0
+    values[there] = flags[index[there]]
+    return values
+
+
+def _counting(bundle: Bundle, options: AnalysisOptions) -> tuple[Bool, Bool]:
+    """(D,) detections that OKS-NMS leaves, and (D,) those of them that COCO counts."""
+    detections = np.flatnonzero(bundle.detected)  # poses below the threshold suppress nothing
+    few = replace(bundle, candidates=_take(bundle.candidates, detections))
+    poses = rank_candidates(few, options).kept()
+    order = np.lexsort((-poses.score, poses.image))
+    image = poses.image[order]
+    rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
+    left, counted = np.zeros((2, len(bundle.candidates)), np.bool_)
+    rows = detections[poses.candidate]
+    left[rows] = True
+    counted[rows[order[rank < options.max_poses]]] = True
+    return left, counted
+
+
+def _take(found: Candidates, rows: Index) -> Candidates:
+    return Candidates(
+        found.image[rows], found.box[rows], found.score[rows], found.points[rows], found.crop[rows]
+    )
+
+
+def _best_oks(bundle: Bundle) -> Float:
+    d, g = bundle.pairs()
+    chosen = bundle.detected[d] & bundle.evaluated[g]
+    d, g = d[chosen], g[chosen]
+    best = np.zeros(len(bundle.candidates))
+    np.maximum.at(best, d, np.nan_to_num(oks_of_pairs(bundle, d, g)))
+    return best
+
+
+# ---- detection_types: What each detection is: a person found, or which kind of false alarm.
+
+
+TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND = (
+    "true positive", "ignored", "duplicate", "bad pose", "badly localised", "background",
+)  # fmt: skip
+
+
+DETECTION_TYPES = (TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND)
+
+
+def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | None = None) -> Index:
+    """Type every detection, by the first that holds; t is ``oks_threshold``.
+
+    - *true positive*: its pose is matched to a person that must be found, OKS from t up.
+    - *ignored*: it counts neither for nor against: its pose is matched to, or its box is on,
+      somebody who need not be found (crowds, people without labelled joints); or it is not among
+      the image's best ``max_poses``.
+    - *bad pose*: the box is a person's own, but the pose does not reach t for him.
+    - *duplicate*: the pose reaches t for somebody who has a better one, or OKS-NMS takes it away,
+      or the box overlaps somebody by at least ``match_iou`` who has a better box.
+    - *badly localised*: the largest IoU of the box with a person is at least ``near_iou``.
+    - *background*: everything else. With a high score it may be somebody whom nobody annotated.
+
+    Without boxes (``two_stage`` False) no box is anybody's: a pose that reaches ``pair_oks`` for
+    somebody, but not t, is a bad one, and nothing is badly localised.
+
+    ``found`` is what :func:`kptk.analysis.labels.find` gives; None: it is worked out here.
+
+    Returns:
+        (D,) index into ``DETECTION_TYPES``; -1 for candidates below the threshold.
+    """
+    found = find(bundle, options) if found is None else found
+    share, _ = found.near.best_of_candidates(len(bundle.candidates))
+    wanted, others = _matched(bundle, found)
+    cases = [
+        ~bundle.detected,
+        wanted,
+        others | _on_ignored(bundle, found) | (found.left & ~found.counted),
+        _bad_pose(bundle, found, options),
+        (found.best_oks >= options.oks_threshold) | ~found.left | (share >= options.match_iou),
+        share >= options.near_iou,
+    ]
+    order = (TRUE_POSITIVE, IGNORED, BAD_POSE, DUPLICATE, BADLY_LOCALISED)
+    names = [-1, *(DETECTION_TYPES.index(name) for name in order)]
+    return np.select(cases, names, DETECTION_TYPES.index(BACKGROUND)).astype(np.intp)
+
+
+def _matched(bundle: Bundle, found: Found) -> tuple[Bool, Bool]:
+    """(D,) poses matched to people that must be found, and (D,) those matched to others."""
+    wanted, others = np.zeros((2, len(bundle.candidates)), np.bool_)
+    wanted[found.pose[(found.pose >= 0) & bundle.evaluated]] = True
+    others[found.pose[(found.pose >= 0) & ~bundle.evaluated]] = True
+    return wanted, others
+
+
+def _on_ignored(bundle: Bundle, found: Found) -> Bool:
+    on: Bool = (found.owner >= 0) & bundle.people.ignored[found.owner]
+    return on
+
+
+def _bad_pose(bundle: Bundle, found: Found, options: AnalysisOptions) -> Bool:
+    """(D,) whether the pose is bad though the box is good; without boxes: whether it is near."""
+    t = options.oks_threshold
+    if not bundle.two_stage:
+        near: Bool = (found.best_oks >= options.pair_oks) & (found.best_oks < t)
+        return near
+    rows = np.flatnonzero((found.owner >= 0) & ~_on_ignored(bundle, found))
+    bad = np.zeros(len(bundle.candidates), np.bool_)
+    bad[rows] = oks_of_pairs(bundle, rows, found.owner[rows]) < t
+    return bad
+
+
+# ---- labels: One label for every person: found, or whose error it is that he was not.
+
 
 OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE = (
     "ok", "box-limited", "wrong-person", "box-sensitive", "pose",
 )  # fmt: skip
-BADLY_LOCALISED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = (
+
+
+BADLY_LOCALISED_labels, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = (
     "badly-localised", "below-threshold", "nms-suppressed", "over-cap", "never-detected",
 )  # fmt: skip
+
+
 PERSON_LABELS = (
     OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE,
-    BADLY_LOCALISED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED,
+    BADLY_LOCALISED_labels, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED,
 )  # fmt: skip
+
+
 OF_POSES, LIKELY = "poses", "likely"
+
+
 """Details of ``nms-suppressed``: by OKS-NMS of the poses; by the detector's own, most likely."""
+
 
 Names = NDArray[np.object_]
 
@@ -89,7 +776,7 @@ def label_people(
     """Give every person that must be found exactly one label, the first that holds.
 
     t is ``oks_threshold``, d his box: the detection that belongs to him by IoU, one to one
-    (:func:`kptk.analysis.assign.assign`), K its pose.
+    (:func:`kptk.analysis.matching.assign`), K its pose.
 
     - *ok*: a pose is matched to him with an OKS of at least t, as COCO matches.
     - *nms-suppressed* (detail ``poses``) and *over-cap*: a pose would be, but it resembles a better
@@ -99,7 +786,7 @@ def label_people(
     - *box-sensitive*: the pose on the ground-truth box reaches t.
     - *pose*: neither does; the detail is the joint error that costs most (:func:`_dominant`).
     - *badly-localised*: no box is his, but one was meant for him, with an IoU in [``near_iou``,
-      ``match_iou``); see :func:`kptk.analysis.misplaced.badly_localised`.
+      ``match_iou``); see :func:`kptk.analysis.labels.badly_localised`.
     - *below-threshold*: a candidate from ``low_score`` up, below the threshold, would be his box.
     - *nms-suppressed* (detail ``likely``): a neighbour's detection overlaps him by at least
       ``nms_iou``, so a box of his own would have been suppressed. What the detector's NMS took
@@ -109,7 +796,7 @@ def label_people(
     Without boxes (``two_stage`` False) what can be said is *ok*, *over-cap*, *pose* (of the poses
     that reach t for nobody one is paired with him, OKS from ``pair_oks`` up), *below-threshold* (a
     pose below the threshold would be matched with t) and *never-detected*.
-    ``found`` is what :func:`kptk.analysis.found.find` gives; None: it is worked out here.
+    ``found`` is what :func:`kptk.analysis.labels.find` gives; None: it is worked out here.
 
     """
     found = find(bundle, options) if found is None else found
@@ -144,7 +831,7 @@ def _label_missed(bundle: Bundle, found: Found, options: AnalysisOptions, draft:
         late = pair_poses(bundle, options.oks_threshold, low)
     else:
         near, detail = badly_localised(bundle, found.near, draft.open, options)
-        draft.give(near >= 0, BADLY_LOCALISED, near, detail)
+        draft.give(near >= 0, BADLY_LOCALISED_labels, near, detail)
         late = assign(bundle, low, options.match_iou).candidate
     draft.give(at(~bundle.detected, late), BELOW_THRESHOLD, late)
     overlap, neighbour = found.near.best_of_people(n)
@@ -217,9 +904,3 @@ def _dominant(joints: JointLabels, n: int) -> Names:
     detail = np.full(n, "", object)
     detail[joints.person] = names[np.where(costs.max(axis=1, initial=0) > 0, worst, 0)]
     return detail
-
-
-__all__ = [
-    "DETECTION_TYPES", "PERSON_LABELS", "PersonLabels", "Rate", "error_rates", "label_people",
-    "type_detections",
-]  # fmt: skip

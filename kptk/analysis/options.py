@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 
 from kptk.errors import InputError
-from kptk.evaluation.scoring import MIN_SCORE, OKS_NMS
+from kptk.evaluation.scores import MIN_SCORE, OKS_NMS
 
 SMALL_AREA = 32.0**2
 
+
 _WHOLE = {"n_bootstrap": 0, "seed": 0, "max_poses": 1, "min_images": 1, "min_people": 1,
           "min_cell": 1}  # fmt: skip
+
+
 _FREE = ("min_area", "tiny_area")  # square pixels; everything else is a share, 0 to 1
+
+
 _ABOVE_ZERO = ("match_iou", "near_iou", "oks_threshold", "good_similarity", "miss_similarity",
                "pair_oks", "certainty", "confidence")  # fmt: skip
 

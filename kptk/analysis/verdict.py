@@ -1,27 +1,142 @@
-"""The verdict: one plain sentence on which module to improve, with what it rests on."""
+"""The second level of a verdict: what within a module it is."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from kptk.analysis.bootstrap import Draws, bootstrap, interval
 from kptk.analysis.bundle import Bundle, Float
 from kptk.analysis.labels import PersonLabels, label_people
+from kptk.analysis.matching import METRICS
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracles import Game, play
-from kptk.analysis.reasons import detector_reason, free_reason, keypoint_reason, points
-from kptk.analysis.whatif import FREE, METRIC, WhatIf
+from kptk.analysis.oracle import LEVELS, MEMBERS, Draws, Game, bootstrap, interval, play
+from kptk.analysis.whatif import FREE, LOWER_THRESHOLD, METRIC, WhatIf
 from kptk.analysis.whatif import what_ifs as what_ifs_of
+from kptk.errors import DataError, InputError
+from kptk.files import replacing
+
+# What is said of the people with a label that is charged to a module.
+DETECTOR_LABELS = {
+    "below-threshold": "have a box whose score is below the threshold",
+    "never-detected": "have no box at all",
+    "badly-localised": "have only a badly placed box",
+    "box-limited": "have a box that cuts off their joints",
+    "nms-suppressed": "lost their box to the suppression of overlapping boxes",
+    "over-cap": "lost their box to the limit on boxes",
+}
+
+
+KEYPOINT_LABELS = {
+    "pose": "get a bad pose on the true box too",
+    "box-sensitive": "get a good pose on the true box, but not on a box that is a little off",
+    "wrong-person": "get the pose of somebody else",
+}
+
+
+# Errors by the change that puts them right.
+DETECTOR_ERRORS = {
+    "add missed people": "missed people",
+    "fix boxes": "badly placed boxes",
+    "drop background": "boxes on nobody",
+    "drop duplicates": "second boxes",
+}
+
+
+JOINT_ERRORS = {"fix jitter": "jitters", "fix inversion": "inversions", "fix swap": "swaps",
+                "fix miss": "misses"}  # fmt: skip
+
+
+_ENOUGH = 0.9  # of what the best threshold gains, for a higher one to be named
+
+
+def points(value: float) -> str:
+    """AP 0 to 1 as points with one decimal and no sign."""
+    return f"{100 * value:.1f}"
+
+
+def detector_reason(evidence: Evidence) -> str:
+    """What most people whom the detector fails have in common, and the threshold if it is that."""
+    label, sentence = _commonest(evidence.labels, DETECTOR_LABELS, "whom the detector fails")
+    hint = threshold_hint(evidence.sweep, evidence.threshold)
+    if label != "below-threshold" or not hint:
+        hint = _costliest(evidence.what_ifs, DETECTOR_ERRORS, "the detector's errors")
+    return " ".join(part for part in (sentence, hint) if part)
+
+
+def keypoint_reason(evidence: Evidence) -> str:
+    """What most people with a bad pose have in common, and the joint error that costs most."""
+    _, sentence = _commonest(evidence.labels, KEYPOINT_LABELS, "whom the keypoint model fails")
+    error = _costliest(evidence.what_ifs, JOINT_ERRORS, "the joint errors")
+    return " ".join(part for part in (sentence, error) if part)
+
+
+def free_reason(evidence: Evidence, change: str) -> str:
+    """What the best free change gains."""
+    gain = evidence.gains.get(change, 0.0)
+    hint = threshold_hint(evidence.sweep, evidence.threshold)
+    if change == LOWER_THRESHOLD:
+        label, sentence = _commonest(evidence.labels, DETECTOR_LABELS, "whom the detector fails")
+        start = f"{sentence} " if label == "below-threshold" else ""
+        return start + (hint or f"Letting all boxes in gains {points(gain)} AP.")
+    return (
+        f"Ranking the same poses perfectly would gain up to {points(gain)} AP: scores do not tell "
+        "good poses from bad ones."
+    )
+
+
+def _commonest(labels: Mapping[str, int], charged: Mapping[str, str], who: str) -> tuple[str, str]:
+    """The commonest of some labels, and a sentence about its share; empty if nobody has any."""
+    total = sum(labels.get(name, 0) for name in charged)
+    if not total:
+        return "", ""
+    label = max(charged, key=lambda name: labels.get(name, 0))
+    share = labels.get(label, 0) / total
+    return label, f"Of the {total} people {who}, {100 * share:.0f} % {charged[label]}."
+
+
+def threshold_hint(sweep: Sequence[tuple[float, float]], threshold: float) -> str:
+    """Which lower threshold to take and what it gains; empty if none gains.
+
+    The highest one that has nine tenths of what the best one gains.
+    """
+    now = [ap for value, ap in sweep if value == threshold]
+    lower = [(value, ap) for value, ap in sweep if value < threshold]
+    if not now or not lower:
+        return ""
+    gain = max(ap for _, ap in lower) - now[0]
+    if not gain > 0:
+        return ""
+    value, ap = max((v, a) for v, a in lower if a - now[0] >= _ENOUGH * gain)
+    return (
+        f"Lower the threshold from {threshold:g} to {value:g} first: {100 * (ap - now[0]):+.1f} AP."
+    )
+
+
+def _costliest(changes: Sequence[WhatIf], errors: Mapping[str, str], among: str) -> str:
+    """Which error gains most if put right alone; empty if none gains."""
+    gains = {c.name: c.delta[METRIC] for c in changes if c.name in errors}
+    worst = max(gains, key=lambda name: gains[name], default="")
+    if not worst or not gains[worst] > 0:
+        return ""
+    return f"Of {among} {errors[worst]} cost most: {points(gains[worst])} AP if put right alone."
+
+
+# ---- verdict: The verdict: one plain sentence on which module to improve, with what it rests on.
+
 
 Name = Literal[
     "detector", "keypoints", "both", "threshold-or-scores", "too-little-data",
     "nothing-stands-out",
 ]  # fmt: skip
+
+
 LEVEL = "attainable"  # the headline
+
 
 _SENTENCES = {
     "detector": "Improve the detector first.",
@@ -31,6 +146,8 @@ _SENTENCES = {
     "too-little-data": "There is too little data for a verdict.",
     "nothing-stands-out": "Nothing stands out: neither module costs clearly more.",
 }
+
+
 _THRESHOLDS = ("certainty", "confidence", "min_effect", "free_share", "min_images", "min_people",
                "max_width")  # fmt: skip
 
@@ -264,3 +381,88 @@ def _inputs(evidence: Evidence, options: AnalysisOptions) -> dict[str, Any]:
         "phi_keypoints": phi[1], "phi_keypoints_interval": ends[1],
         "interaction": phi[2],
     }  # fmt: skip
+
+
+# ---- baseline: What is normal: another analysis's game and draws, kept in a file or at hand.
+
+
+FILE = "draws.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """The oracle game of a pipeline on data where it is known to do well.
+
+    Attributes:
+        name: of its data.
+        normal: its four values and their draws, and what free changes gain; read from a file the
+            game has no matches.
+    """
+
+    name: str
+    normal: Normal
+
+    def save(self, folder: Path) -> Path:
+        """Write it to ``draws.npz`` in a folder that exists.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        game, draws, gains = self.normal.game, self.normal.draws, self.normal.gains
+        arrays: dict[str, Any] = {
+            "name": np.array(self.name),
+            "paired_with": np.array(draws.paired_with),
+            "free": np.array(list(gains), np.str_),
+            "gains": np.array(list(gains.values()), np.float64),
+        }
+        for level in LEVELS:
+            values = game.values[level]
+            arrays[f"{level}_values"] = np.array([[values[w][m] for m in METRICS] for w in MEMBERS])
+            arrays[f"{level}_draws"] = draws.values[level]
+        try:
+            with replacing(folder / FILE) as temporary:
+                np.savez_compressed(temporary, **arrays)
+        except OSError as error:
+            raise InputError(
+                f"{folder / FILE} cannot be written: {error.strerror or error}."
+            ) from error
+        return folder / FILE
+
+    @classmethod
+    def load(cls, folder: Path) -> Baseline:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: it is not there or damaged.
+        """
+        if not (folder / FILE).is_file():
+            raise DataError(
+                f"The baseline {str(folder)!r} must be a folder written by ErrorAnalysis.save "
+                f"(kptk analyze --save-path) of a pipeline: {FILE} is not there."
+            )
+        try:
+            with np.load(folder / FILE, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            values = {level: _named(arrays[f"{level}_values"]) for level in LEVELS}
+            draws = {level: _shaped(arrays[f"{level}_draws"]) for level in LEVELS}
+            gains = dict(zip(arrays["free"].tolist(), arrays["gains"].tolist(), strict=True))
+            name, paired = str(arrays["name"]), int(arrays["paired_with"])
+        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{folder / FILE} is damaged. Make the baseline again: ErrorAnalysis.save."
+            ) from error
+        game = Game(values, {level: {} for level in LEVELS})
+        return cls(name, Normal(game, Draws(draws, paired), gains))
+
+
+def _named(values: Any) -> dict[str, dict[str, float]]:
+    if values.shape != (len(MEMBERS), len(METRICS)):
+        raise ValueError(values.shape)
+    rows = zip(MEMBERS, values.tolist(), strict=True)
+    return {who: dict(zip(METRICS, row, strict=True)) for who, row in rows}
+
+
+def _shaped(draws: Any) -> Any:
+    if draws.ndim != 3 or draws.shape[1:] != (len(MEMBERS), len(METRICS)):
+        raise ValueError(draws.shape)
+    return draws

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import sys
 
-# importing a module adds its commands, in this order
-from kptk.cli import predict, inference, data, analysis, training, serving  # isort: skip
 from kptk.cli.app import app
 
-__all__ = ["analysis", "app", "data", "inference", "main", "predict", "serving", "training"]
+# importing a module adds its commands, in this order
+from kptk.cli import predict, measure, training  # isort: skip
+
+__all__ = ["app", "main", "measure", "predict", "training"]
 
 
 def main() -> None:

@@ -38,15 +38,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+
+
 PipelineName = Annotated[
     str, typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file.")
 ]
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")]
+
+
 EngineName = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")]
+
+
 EnableHpi = Annotated[
     bool, typer.Option("--enable-hpi", help="Allow reduced precision (bfloat16) where it is fast.")
 ]
+
+
 MaxImages = Annotated[int | None, typer.Option(help="Only the first images by id.")]
 
 
@@ -54,7 +65,7 @@ def _print_version(wanted: bool) -> None:
     if not wanted:
         return
     import kptk
-    from kptk.doctor import optional_parts
+    from kptk.check import optional_parts
 
     typer.echo(f"kptk {kptk.__version__} (Python {sys.version.split()[0]})\n")
     typer.echo(f"Optional parts\n{optional_parts()!r}")

@@ -156,13 +156,13 @@ def export(
     with only_json(as_json) as out:
         if format is None:
             _refuse_without_format(data=data, images=images)
-            from kptk.training.export_model import export_model
+            from kptk.training.export import export_model
 
             made: Any = export_model(
                 source, save_path, like=like, input_size=input_size, overwrite=force
             )
         else:
-            from kptk.edge.export import export_edge, find_edge_data
+            from kptk.export import export_edge, find_edge_data
 
             _refuse_input_size(input_size)
             measured, calibration = find_edge_data(data, split, images, format)

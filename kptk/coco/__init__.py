@@ -3,12 +3,10 @@
 COCO's (x, y, width, height) boxes live only in here.
 """
 
-from kptk.coco.check import DatasetReport, check_coco
-from kptk.coco.data import KeypointData, load_coco
-from kptk.coco.report import DataReport, Finding
+from kptk.coco.dataset import split_coco, write_coco
+from kptk.coco.load import DatasetReport, KeypointData, check_coco, load_coco
+from kptk.coco.rules import DataReport, Finding
 from kptk.coco.sheets import save_sheets
-from kptk.coco.split import split_coco
-from kptk.coco.write import write_coco
 
 __all__ = [
     "DataReport",

@@ -11,20 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from kptk.cache import replacing
 from kptk.errors import DataError, InputError
-from kptk.images import read_image
+from kptk.files import replacing
+from kptk.io.images import read_image
 from kptk.skeleton import Skeleton, skeleton_of
 
 if TYPE_CHECKING:
-    from kptk.coco.check import DatasetReport
-    from kptk.coco.layout import DataFiles
-    from kptk.coco.report import Finding
+    from kptk.coco.load import DataFiles, DatasetReport
+    from kptk.coco.rules import Finding
+
 
 _TILE = 300  # pixels
+
+
 _CAPTION = 16
+
+
 _GREY = 128
+
+
 _MARGIN = 0.2
+
+
 _ENLARGED = 4.0
 
 
@@ -34,7 +42,7 @@ def save_sheets(
     """Save one picture a finding, with its first (worst) images or persons side by side.
 
     Args:
-        found: of :func:`kptk.coco.check.check_coco`.
+        found: of :func:`kptk.coco.load.check_coco`.
         folder: receives ``{split}_{code}.jpg``; it is made, files of these names are replaced.
         tiles: how many a sheet.
 
@@ -65,7 +73,7 @@ class Records:
     """The records of an annotation file as they stand there, by id."""
 
     def __init__(self, files: DataFiles) -> None:
-        from kptk.coco.layout import read_document
+        from kptk.coco.load import read_document
 
         self.folder = files.images
         content = read_document(files.annotations)
@@ -166,7 +174,7 @@ def draw_record(
 
     What lies outside the image is shown on grey; hidden points (v = 1) are hollow.
     """
-    from kptk.draw import draw_poses
+    from kptk.pipeline.results import draw_poses
 
     box = _numbers(annotation.get("bbox"), 4)
     box[2:] += box[:2]

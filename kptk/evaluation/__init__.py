@@ -6,13 +6,11 @@ numpy, `match` and `accumulate`, that equals it and carries bootstraps and slide
 
 from __future__ import annotations
 
-from kptk.evaluation.averaging import Curves, accumulate, average
-from kptk.evaluation.collecting import Predictions
-from kptk.evaluation.matching import Matches, match
-from kptk.evaluation.measure import evaluate
-from kptk.evaluation.pycoco import coco_stats
+from kptk.evaluation.evaluator import evaluate
+from kptk.evaluation.matching import Curves, Matches, accumulate, average, match
+from kptk.evaluation.predictions import Predictions
 from kptk.evaluation.result import Evaluation
-from kptk.evaluation.scores import Scores
+from kptk.evaluation.scores import Scores, coco_stats
 
 __all__ = [
     "Curves", "Evaluation", "Matches", "Predictions", "Scores", "accumulate", "average",

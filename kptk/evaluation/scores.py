@@ -1,26 +1,324 @@
-"""One set of COCO statistics, with what is behind it."""
+"""COCO average precision by pycocotools, the authority for every headline number."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.errors import InputError
-from kptk.evaluation.averaging import accumulate, average, nan_mean
-from kptk.evaluation.matching import AREAS, THRESHOLDS, Kind, Matches, match
-from kptk.evaluation.pycoco import coco_stats
+from kptk.errors import DataError, InputError
+from kptk.evaluation.matching import (
+    AREAS,
+    NAMES,
+    RECALLS,
+    THRESHOLDS,
+    Kind,
+    Matches,
+    Points,
+    accumulate,
+    average,
+    match,
+    nan_mean,
+)
+from kptk.inputs import check_threshold
 from kptk.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+
+def coco_stats(
+    annotations: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: str,
+    sigmas: Sequence[float] | None = None,
+) -> dict[str, float]:
+    """Score results against COCO annotations by pycocotools, which repairs nothing.
+
+    What pycocotools stumbles over (no ``area``, id 0, ...) is mended by ``kptk.evaluate``; here it
+    is as there, but for three things: no results are allowed, a joint that is NaN matches nothing
+    instead of everything, and sizes of poses come from their joints even where they carry a
+    ``bbox``.
+
+    Args:
+        annotations: a COCO annotation file's content (``images``, ``annotations``, ``categories``).
+        results: COCO result records: ``image_id``, ``category_id``, ``score`` and ``bbox`` (xywh)
+            or ``keypoints`` (x, y, v for each joint). Empty is allowed: everything is 0.
+        kind: ``"bbox"`` or ``"keypoints"``.
+        sigmas: OKS sigma of each joint; None: COCO's 17.
+
+    Returns:
+        The 12 box or 10 keypoint statistics by name, in 0 to 1; NaN where COCO leaves one undefined
+        (no ground truth of that size).
+
+    Raises:
+        DataError: ``kind`` is neither, or the sigmas are not as many as the joints.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if kind not in NAMES:
+        raise DataError(f"kind must be 'bbox' or 'keypoints'. Got {kind!r}.")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(dict(annotations))
+        truth.createIndex()
+        evaluator = COCOeval(truth, _load_results(truth, results, kind), kind)
+        if kind == "keypoints":
+            evaluator.params.kpt_oks_sigmas = _sigmas(sigmas, evaluator, annotations, results)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    values = [float(value) for value in evaluator.stats]
+    return {
+        name: value if value >= 0 else math.nan
+        for name, value in zip(NAMES[kind], values, strict=True)
+    }
+
+
+def _load_results(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    """Results as pycocotools' COCO object."""
+    from pycocotools.coco import COCO
+
+    shape = "bbox" if kind == "bbox" else "keypoints"
+    if not results:  # loadRes cannot take an empty list
+        found = COCO()
+        found.dataset = {**truth.dataset, "annotations": []}
+        found.createIndex()
+        return found
+    records = [
+        {key: result[key] for key in ("image_id", "category_id", "score", shape)}
+        for result in results
+    ]
+    with np.errstate(invalid="ignore"):  # of points at infinity, mended below
+        found = truth.loadRes([_finite(record) for record in records])
+    for record in found.dataset["annotations"]:
+        points = np.reshape(record.get("keypoints", []), (-1, 3))[:, :2]
+        if not np.isfinite(points).all():
+            known = points[np.isfinite(points).all(axis=1)]
+            record["area"] = float(np.prod(np.ptp(known, axis=0))) if len(known) else 0.0
+    return found
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """Missing joints moved to infinity, where their similarity is 0; NaN would make it perfect."""
+    points = record.get("keypoints")
+    if points is None or all(value is not None and math.isfinite(value) for value in points):
+        return record
+    joints = np.array(points, np.float64).reshape(-1, 3)
+    joints[~np.isfinite(joints[:, :2]).all(axis=1), :2] = np.inf
+    return {**record, "keypoints": joints.ravel().tolist()}
+
+
+def _sigmas(
+    sigmas: Sequence[float] | None,
+    evaluator: Any,
+    annotations: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+) -> Any:
+    chosen = evaluator.params.kpt_oks_sigmas if sigmas is None else np.array(sigmas, np.float64)
+    for record in (*annotations["annotations"], *results):
+        points = record.get("keypoints")
+        if points and len(points) != 3 * len(chosen):
+            raise DataError(
+                f"There must be one OKS sigma for each joint. Got {len(chosen)} sigmas, and "
+                f"{len(points)} numbers of keypoints in a record of image "
+                f"{record.get('image_id')!r}: {len(points) / 3:g} joints. Pass sigmas=."
+            )
+    return chosen
+
+
+# ---- scoring: How poses are ranked: score modes and OKS-NMS.
+#
+# ``ppdet``, as PaddleDetection evaluates and publishes: box score times the mean of the joint scores
+# above .2, over all candidates, then OKS-NMS at .9. ``deploy``, as PaddleX's pipeline emits: the
+# detector's score alone, over the boxes at or above the threshold, no OKS-NMS. On ground-truth boxes
+# every box has score 1, so there ``deploy`` ranks by the mean of all joint scores: with tied scores
+# the order of the file would decide.
+
+
+Float = NDArray[np.float64]
+
+
 Record = dict[str, Any]
+
+
+ScoreMode = Literal["ppdet", "deploy"]
+
+
+OKS_NMS = 0.9
+
+
+JOINT_THRESHOLD = 0.2  # in_vis_thre of ppdet's KeyPointTopDownCOCOEval
+
+
+MIN_SCORE = 0.01
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The checked options of an evaluation.
+
+    Attributes:
+        score_mode: ``"ppdet"`` or ``"deploy"``.
+        oks_nms: OKS above which the lower-ranked of two poses goes; None: none goes.
+        det_threshold: lowest box score end to end; None: all candidates.
+        min_score: lowest box score of a candidate.
+    """
+
+    score_mode: ScoreMode = "ppdet"
+    oks_nms: float | None = OKS_NMS
+    det_threshold: float | None = None
+    min_score: float = MIN_SCORE
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The options as plain values."""
+        return asdict(self)
+
+
+def make_scoring(
+    score_mode: str,
+    oks_nms: float | str | None,
+    det_threshold: float | None,
+    min_score: float,
+    own_threshold: float | None,
+) -> Scoring:
+    """Check options; what is left open follows the score mode.
+
+    Args:
+        score_mode: ``"ppdet"`` or ``"deploy"``.
+        oks_nms: a number, None, or ``"auto"``.
+        det_threshold: a number or None.
+        min_score: lowest box score of a candidate.
+        own_threshold: the pipeline's threshold, which ``deploy`` takes by default.
+
+    Raises:
+        InputError: one of them is wrong.
+    """
+    if score_mode not in ("ppdet", "deploy"):
+        raise InputError(f"score_mode must be 'ppdet' or 'deploy'. Got {score_mode!r}.")
+    if oks_nms == "auto":
+        oks_nms = OKS_NMS if score_mode == "ppdet" else None
+    if det_threshold is None and score_mode == "deploy":
+        det_threshold = own_threshold
+    mode: ScoreMode = "ppdet" if score_mode == "ppdet" else "deploy"
+    return Scoring(
+        mode,
+        None if oks_nms is None else check_threshold(oks_nms, "oks_nms"),
+        None if det_threshold is None else check_threshold(det_threshold),
+        check_threshold(min_score, "min_score"),
+    )
+
+
+def score_poses(
+    candidates: Sequence[Mapping[str, Any]], scoring: Scoring, sigmas: Sequence[float]
+) -> list[Record]:
+    """COCO keypoint results, ranked by the score mode, image by image as they come.
+
+    Args:
+        candidates: ``image_id``, ``category_id``, ``keypoints`` (x, y, score), ``score`` of the
+            box (1 for ground-truth boxes, which carry ``annotation_id``), and ``crop_area``, the
+            pixels the pose model looked at.
+        scoring: the options.
+        sigmas: OKS sigma of each joint.
+
+    Returns:
+        ``image_id``, ``category_id``, ``keypoints``, ``score``, and ``annotation_id`` where given.
+    """
+    lowest = scoring.det_threshold
+    kept = [c for c in candidates if lowest is None or c["score"] >= lowest]
+    by_image: dict[int, list[Mapping[str, Any]]] = {}
+    for candidate in kept:
+        by_image.setdefault(candidate["image_id"], []).append(candidate)
+    return [
+        record for group in by_image.values() for record in _score_image(group, scoring, sigmas)
+    ]
+
+
+def _score_image(
+    group: Sequence[Mapping[str, Any]], scoring: Scoring, sigmas: Sequence[float]
+) -> list[Record]:
+    points = np.array([c["keypoints"] for c in group], np.float64).reshape(len(group), -1, 3)
+    boxes = np.array([c["score"] for c in group], np.float64)
+    given = np.array(["annotation_id" in c for c in group])
+    scores = pose_scores(points, boxes, scoring.score_mode, given)
+    chosen = np.arange(len(group))
+    if scoring.oks_nms is not None:
+        areas = np.array([c["crop_area"] for c in group], np.float64)
+        chosen = oks_nms(points, scores, areas, sigmas, scoring.oks_nms)
+    return [_result(group[i], float(scores[i])) for i in chosen.tolist()]
+
+
+def _result(candidate: Mapping[str, Any], score: float) -> Record:
+    keys = ("image_id", "category_id", "keypoints", "annotation_id")
+    return {**{key: candidate[key] for key in keys if key in candidate}, "score": score}
+
+
+def pose_scores(
+    points: Float, boxes: Float, score_mode: ScoreMode, given: NDArray[np.bool_]
+) -> Float:
+    """(N,) the score that ranks each pose.
+
+    Args:
+        points: (N, K, 3) x, y, score.
+        boxes: (N,) box scores.
+        score_mode: see the module.
+        given: (N,) whether the box is a ground truth's.
+    """
+    peaks = points[..., 2]
+    if score_mode == "deploy":
+        return np.where(given, peaks.mean(axis=1), boxes)
+    counted = peaks > JOINT_THRESHOLD
+    mean = np.where(counted, peaks, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    scores: Float = mean * boxes
+    return scores
+
+
+def oks_nms(
+    points: Float, scores: Float, areas: Float, sigmas: Sequence[float], threshold: float
+) -> NDArray[np.intp]:
+    """Of poses that resemble each other keep the best (ppdet's ``oks_nms``).
+
+    Args:
+        points: (N, K, 3) x, y, score of the poses of one image.
+        scores: (N,) their ranks.
+        areas: (N,) pixels of their crops.
+        sigmas: (K,) OKS sigmas.
+        threshold: poses with a higher OKS to a better one go.
+
+    Returns:
+        Indices of the kept poses, best first.
+    """
+    likeness = _pairwise_oks(points, areas, np.asarray(sigmas, np.float64))
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not kept or likeness[kept, i].max() <= threshold:
+            kept.append(int(i))
+    return np.array(kept, np.intp)
+
+
+def _pairwise_oks(points: Float, areas: Float, sigmas: Float) -> Float:
+    """(N, N) OKS of every two poses, every joint counted, by their mean area."""
+    n, k, _ = points.shape
+    i, j = np.divmod(np.arange(n * n), n)
+    truth = np.concatenate([points[j, :, :2], np.ones((n * n, k, 1))], axis=2)
+    mean = (areas[i] + areas[j]) / 2
+    nothing = np.zeros((n * n, 4))
+    oks = Points(sigmas).similarity(points[i], truth, mean, nothing, np.zeros(n * n, np.bool_))
+    return oks.reshape(n, n)
+
+
+# ---- scores: One set of COCO statistics, with what is behind it.
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,7 +472,6 @@ class Scores(Mapping[str, float]):
         Returns:
             The axes.
         """
-        from kptk.evaluation.plots import plot_curves
 
         return plot_curves([self], ax, thresholds, None if color is None else [color])
 
@@ -228,3 +525,50 @@ def _reduced(record: Record, joint: int) -> Record:
     if "num_keypoints" in record:
         reduced["num_keypoints"] = int(points[2] > 0 and record["num_keypoints"] > 0)
     return reduced
+
+
+# ---- plots: Pictures of an evaluation.
+
+
+# Okabe and Ito's palette: told apart by colour-blind people too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+
+
+_STYLES = ("-", "--", ":")
+
+
+def plot_curves(
+    scores: Sequence[Scores],
+    ax: Axes | None,
+    thresholds: Sequence[float],
+    colours: Sequence[str] | None = None,
+) -> Axes:
+    """Draw precision against recall of several sets of scores.
+
+    Args:
+        scores: one colour each.
+        ax: where to draw; None: a new figure.
+        thresholds: one style of line each.
+        colours: None: a colour-blind-safe palette.
+
+    Returns:
+        The axes.
+    """
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        _, ax = plt.subplots(figsize=(5.5, 4), layout="constrained")
+    for i, part in enumerate(scores):
+        colour = (colours or COLOURS)[i % len(colours or COLOURS)]
+        measure = "IoU" if part.kind == "bbox" else "OKS"
+        for k, threshold in enumerate(thresholds):
+            ax.plot(
+                RECALLS,
+                part.precision(threshold),
+                _STYLES[k % len(_STYLES)],
+                color=colour,
+                label=f"{part.title}, {measure} {threshold:g}",
+            )
+    ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    ax.legend(fontsize="small")
+    return ax

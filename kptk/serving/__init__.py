@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kptk.errors import require
 from kptk.serving.batching import Predictor
-from kptk.serving.options import ServeOptions
+from kptk.serving.schema import ServeOptions
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

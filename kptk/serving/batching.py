@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kptk.errors import InputError, ServiceError
-from kptk.results import PoseResult
+from kptk.pipeline.results import PoseResult
 from kptk.serving.schema import persons
 
 _log = logging.getLogger(__name__)
+
+
 _QUALITY = 90  # of the JPEG that goes back
 
 
@@ -213,7 +215,7 @@ def _internal(error: BaseException) -> ServiceError:
 def warm_up(pipe: Predictor, data: bytes, size: tuple[int, int], max_batch: int) -> None:
     """Run both models, alone and with full batches, whatever the first of them finds.
 
-    Engines load what full batches need when the first one comes (:mod:`kptk.sharing`), which no
+    Engines load what full batches need when the first one comes (:mod:`kptk.engines.base`), which no
     client should have to wait for.
 
     Args:

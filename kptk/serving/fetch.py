@@ -8,6 +8,8 @@ names themselves, are not used.
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
 import threading
 import time
@@ -18,10 +20,15 @@ from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from kptk.errors import InputError
-from kptk.web import fetch, http_opener
+from PIL.Image import DecompressionBombError
+
+from kptk.errors import InputError, ServiceError
+from kptk.io.images import fetch, http_opener, image_size, is_url
+from kptk.serving.schema import ServeOptions
 
 FETCH_SECONDS = 15.0  # for all of it; only the resolver has a limit of its own
+
+
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -34,7 +41,7 @@ def fetch_public(url: str, max_bytes: int, seconds: float = FETCH_SECONDS) -> by
         seconds: the longest it may take, looking names up apart.
 
     Raises:
-        InputError: as :func:`kptk.web.fetch`, or it leads to an address that is not public.
+        InputError: as :func:`kptk.io.images.fetch`, or it leads to an address that is not public.
     """
     visit = _Visit(seconds)
     timer = threading.Timer(seconds, visit.cut)
@@ -162,3 +169,53 @@ class _Https(urllib.request.HTTPSHandler):
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
         return self.do_open(partial(_line, _SecureLine, self._visit), req)
+
+
+# ---- picture: The ``image`` of a request → the bytes of an image file that may be opened.
+
+
+_MAX_SIDE = 65_500  # pixels: what a JPEG, which goes back, can have
+
+
+_SPACES = re.compile(r"\s+")
+
+
+def load_picture(image: str, options: ServeOptions) -> bytes:
+    """Decode or fetch a picture and look at its head.
+
+    Args:
+        image: base64, lines broken or not, or a URL.
+        options: limits, and whether URLs are fetched.
+
+    Returns:
+        The image file, not decoded.
+
+    Raises:
+        ServiceError: 422, it is no image or may not be fetched; 413, it has too many pixels.
+    """
+    try:
+        data = _fetch(image, options) if is_url(image) else _decode(image)
+        height, width = image_size(data, "image")
+    except InputError as error:
+        status = 413 if isinstance(error.__cause__, DecompressionBombError) else 422
+        raise ServiceError(status, str(error)) from error
+    if height * width > options.max_pixels or max(height, width) > _MAX_SIDE:
+        raise ServiceError(
+            413,
+            f"image may have {options.max_pixels:,.0f} pixels at most, and {_MAX_SIDE:,} a side. "
+            f"Got {width} x {height}. Make it smaller.",
+        )
+    return data
+
+
+def _fetch(url: str, options: ServeOptions) -> bytes:
+    if not options.allow_urls:
+        raise InputError("image must be base64: this service fetches no URLs (--allow-urls).")
+    return fetch_public(url, options.max_body)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(_SPACES.sub("", text), validate=True)
+    except ValueError as error:  # binascii's own is one
+        raise InputError(f"image must be an image file in base64, and is not: {error}.") from error

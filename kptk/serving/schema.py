@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
 import uuid
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from kptk.errors import ConfigError
+
 if TYPE_CHECKING:
-    from kptk.results import PoseResult
+    from kptk.pipeline.results import PoseResult
+
 
 Number = float | None  # None where a joint is missing
 
@@ -93,3 +100,83 @@ def persons(result: PoseResult) -> list[dict[str, Any]]:
         }
         for person in result.json["boxes"]
     ]
+
+
+# ---- options: What the service allows: sizes, times, numbers, the token.
+
+
+TOKEN_VARIABLE = "KPTK_SERVE_TOKEN"
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """The limits of the service. Each is a number above 0.
+
+    Attributes:
+        max_body_mb: MiB of a request's body. Base64 makes a picture a third larger.
+        max_total_mb: MiB of all bodies that are held at a time.
+        max_pixels: width x height of a picture.
+        max_batch: pictures that go through the pipeline together.
+        max_queue: pictures that may wait for the pipeline.
+        body_timeout: seconds in which a request must have come in: its head, then its body.
+        timeout: seconds from then to the answer.
+        allow_urls: whether ``image`` may be an http(s) URL, which the service then fetches.
+        token: what clients must send as ``Authorization: Bearer …``; None: nothing.
+    """
+
+    max_body_mb: float = 32
+    max_total_mb: float = 512
+    max_pixels: float = 25_000_000
+    max_batch: int = 8
+    max_queue: int = 256
+    body_timeout: float = 20
+    timeout: float = 60
+    allow_urls: bool = False
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if limit.name in ("allow_urls", "token"):
+                continue
+            if not value > 0 or not math.isfinite(value):
+                raise ConfigError(f"{limit.name} must be a number above 0. Got {value!r}.")
+        if self.token is not None:
+            _check_token(self.token, "token")
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body."""
+        return int(self.max_body_mb * 2**20)
+
+    @property
+    def max_total(self) -> int:
+        """Bytes of all bodies."""
+        return int(self.max_total_mb * 2**20)
+
+
+def read_token(path: Path | None) -> str | None:
+    """Return the token in a file, else in ``KPTK_SERVE_TOKEN``, else None.
+
+    Raises:
+        ConfigError: the file cannot be read, or what it holds cannot be a token.
+    """
+    if path is None:
+        token = os.environ.get(TOKEN_VARIABLE)
+        return None if token is None else _check_token(token.strip(), TOKEN_VARIABLE)
+    try:
+        return _check_token(path.read_text(encoding="utf-8").strip(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} must hold the token as text. Got other bytes.") from error
+
+
+def _check_token(token: str, where: str) -> str:
+    """One that is empty would let everybody in; one with spaces or the like cannot be sent."""
+    if not token or not all(33 <= ord(char) <= 126 for char in token):
+        raise ConfigError(
+            f"{where} must hold a token of letters, digits and signs without spaces. Make one "
+            "with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    return token

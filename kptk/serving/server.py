@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kptk.errors import ConfigError
 from kptk.serving.app import build_app
 from kptk.serving.batching import Predictor
-from kptk.serving.options import ServeOptions
+from kptk.serving.schema import ServeOptions
 
 
 def run_server(

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.coco.layout import read_document
+from kptk.coco.load import read_document
 from kptk.errors import ConfigError, DataError, InputError
-from kptk.sources import read_image
-from kptk.training import shims
-from kptk.training.network import kind_of
+from kptk.io.images import read_image
+from kptk.models import network as shims
+from kptk.models.network import kind_of
 from kptk.training.settings import DataSettings, TrainSettings
 
 Batch = dict[str, NDArray[Any]]
+
+
 _INPUTS = {
     "detection": ("image", "gt_bbox", "gt_class", "pad_gt_mask"),
     "keypoint": ("image", "target", "target_weight"),

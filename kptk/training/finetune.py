@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kptk.errors import DataError, MissingDependencyError, TrainingError
-from kptk.training.recipe import Wishes, complete
-from kptk.training.run import Run
-from kptk.training.settings import write_settings
-from kptk.training.start import (
+from kptk.training.run import (
+    Run,
     StrPath,
     check_data,
     find_split,
@@ -20,6 +18,7 @@ from kptk.training.start import (
     save_split,
     split_settings,
 )
+from kptk.training.settings import Wishes, complete, write_settings
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
@@ -141,7 +140,7 @@ def _need_training() -> None:
 
 
 def _device(text: str) -> str:
-    from kptk.device import parse_device
+    from kptk.engines.base import parse_device
 
     found = str(parse_device(text))
     return "cpu" if found == "auto" else found

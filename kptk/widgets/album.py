@@ -16,13 +16,21 @@ from kptk.skeleton import COCO17, Skeleton
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
     from kptk.evaluation import Evaluation
-    from kptk.results import PoseResult
+    from kptk.pipeline.results import PoseResult
+
 
 Float = NDArray[np.float64]
+
+
 Image = NDArray[np.uint8]
+
+
 Record = Mapping[str, Any]
 
+
 _KEPT = 6  # decoded images that are kept: going back and forth, and moving sliders, is free
+
+
 _NO_IMAGE = (240, 320)  # height, width of the grey that stands for an image that cannot be read
 
 
@@ -160,7 +168,7 @@ def album_of(source: object, data: KeypointData | None) -> Album:
     """
     from kptk.coco import KeypointData
     from kptk.evaluation import Evaluation
-    from kptk.results import PoseResult
+    from kptk.pipeline.results import PoseResult
 
     if isinstance(source, Evaluation) and isinstance(data, KeypointData):
         return album_of_evaluation(source, data)

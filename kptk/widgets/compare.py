@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import numpy as np
 
-from kptk.analysis.compare import CHANGES, Comparison
 from kptk.analysis.labels import BELOW_THRESHOLD, NEVER_DETECTED, NMS_SUPPRESSED, OVER_CAP
-from kptk.analysis.palette import GREY, PERSON_COLOURS
+from kptk.analysis.plots import GREY, PERSON_COLOURS
+from kptk.analysis.result import CHANGES, Comparison
 from kptk.errors import InputError
-from kptk.widgets import saved
+from kptk.widgets import theme as saved
 from kptk.widgets.album import Scene, album_of_evaluation
-from kptk.widgets.captions import chip
-from kptk.widgets.controls import check, choice, row, slider
-from kptk.widgets.marks import box_areas, joint_marks
-from kptk.widgets.picture import Look, Region, State, draw, fit, region_around, render
-from kptk.widgets.view import PictureView
+from kptk.widgets.browser import box_areas, check, choice, joint_marks, row, slider
+from kptk.widgets.picture import Look, Region, State, chip, draw, fit, region_around, render
+from kptk.widgets.theme import PictureView
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +25,17 @@ if TYPE_CHECKING:
     from kptk.coco import KeypointData
     from kptk.evaluation import Evaluation
 
+
 MOST, GAINS, LOSSES = "largest change first", "largest gain first", "largest loss first"
+
+
 EVERYONE = "everyone"
+
+
 # Labels of people whom no pose that is emitted belongs to, though a candidate may have one.
 _NOT_EMITTED = (BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED)
+
+
 _STILL_SIDE = 480  # pixels of each picture that stays in a saved notebook
 
 
@@ -71,7 +76,7 @@ class CompareRuns(w.VBox):
         names: tuple[str, str] = ("before", "after"),
         height: int = 460,
     ) -> None:
-        from kptk.analysis.api import analyze
+        from kptk.analysis.result import analyze
 
         runs = [analyze(run, det_threshold=det_threshold) for run in _check(before, after)]
         self.comparison: Comparison = runs[0].compare(runs[1])

@@ -13,20 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kptk.coco.check import check_coco
-from kptk.coco.layout import DataFiles
-from kptk.coco.report import Finding, title_of
+from kptk.coco.load import DataFiles, check_coco
+from kptk.coco.rules import Finding, title_of
 from kptk.coco.sheets import Records, pictures_of, sheet_of
 from kptk.errors import InputError
-from kptk.widgets import saved
+from kptk.widgets import theme as saved
 from kptk.widgets.theme import CSS
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
 
+
 _TILES = 6
+
+
 _SIDE = 300  # pixels
+
+
 _COLOURS = {"error": "#D55E00", "repaired": "#56B4E9", "warning": "#E69F00"}
+
+
 _STYLE = (
     CSS
     + saved.CSS

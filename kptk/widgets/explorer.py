@@ -13,22 +13,28 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import numpy as np
 
-from kptk.analysis.joints import JOINT_LABELS
-from kptk.analysis.labelled import Labelled
-from kptk.analysis.palette import PERSON_COLOURS
-from kptk.coco.write import write_coco
+from kptk.analysis.labels import JOINT_LABELS
+from kptk.analysis.plots import PERSON_COLOURS
+from kptk.analysis.result import Labelled
+from kptk.coco.dataset import write_coco
 from kptk.errors import InputError, KptkError
-from kptk.widgets import saved
-from kptk.widgets.browser import PoseBrowser
-from kptk.widgets.chooser import ChooserView, figures_picture
-from kptk.widgets.choosing import Choice, Findings, findings_of, selection_document
-from kptk.widgets.controls import row
+from kptk.widgets import theme as saved
+from kptk.widgets.browser import PoseBrowser, row
+from kptk.widgets.choosing import (
+    Choice,
+    ChooserView,
+    Findings,
+    figures_picture,
+    findings_of,
+    selection_document,
+)
 
 if TYPE_CHECKING:
     from kptk.analysis.result import ErrorAnalysis
     from kptk.coco import KeypointData
     from kptk.evaluation import Evaluation
-    from kptk.runner import Pipeline
+    from kptk.pipeline.pipeline import Pipeline
+
 
 _STILL_SIDE = 420  # pixels of the page that stays in a saved notebook, below the figures
 

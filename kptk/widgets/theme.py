@@ -5,6 +5,17 @@ Outside JupyterLab, where its variables are missing, the fallbacks hold: dark te
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import ipywidgets as w
+import traitlets
+
+if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+
+
 # Okabe and Ito's palette, told apart under every common colour-vision deficiency.
 PALETTE = {
     "orange": "#E69F00",
@@ -17,8 +28,10 @@ PALETTE = {
     "grey": "#999999",
 }
 
+
 # Put on the outermost element of a widget; everything below uses the --kptk-* variables.
 ROOT_CLASS = "kptk"
+
 
 CSS = """
 .kptk {
@@ -46,3 +59,93 @@ CSS = """
   padding: 6px 8px;
 }
 """
+
+
+# ---- saved: A picture beside the widget, for readers of the saved notebook: there the widget is
+# dead.
+
+
+# While the widget is alive, its picture below it is hidden.
+ALIVE = "kptk-alive"
+
+
+CSS_saved = f"""
+.jp-OutputArea-child:has(.{ALIVE}) + .jp-OutputArea-child:has(> .jp-RenderedImage) {{
+  display: none;
+}}
+"""
+
+
+def show(widget: w.Widget, bundle: dict[str, Any], picture: bytes) -> DisplayHandle | None:
+    """Show a widget and, as an output of its own, a PNG.
+
+    Of one bundle JupyterLab takes the widget, and without a kernel says only that it is loading.
+    GitHub, GitLab, nbconvert and JupyterLab without a kernel all show the second output.
+
+    Args:
+        widget: its outermost element; it gets the class that hides the picture.
+        bundle: its mime bundle.
+        picture: a PNG.
+
+    Returns:
+        The second output, for :func:`renew`; None outside a notebook.
+    """
+    from IPython.display import display
+
+    widget.add_class(ALIVE)
+    display(bundle, raw=True)  # type: ignore[no-untyped-call]
+    still = {"text/plain": repr(widget), "image/png": picture}
+    handle: DisplayHandle | None = display(still, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return handle
+
+
+def renew(handle: DisplayHandle | None, widget: w.Widget, picture: bytes) -> None:
+    """Put another PNG where :func:`show` put the first."""
+    if handle is not None:
+        handle.update({"text/plain": repr(widget), "image/png": picture}, raw=True)  # type: ignore[no-untyped-call]
+
+
+def to_png(pixels: Any) -> bytes:
+    """RGB uint8 (H, W, 3) as a PNG of 256 colours: a third of the size, since it is committed."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+# ---- view: PictureView: the picture in the page, with zoom, pan, hover and keys.
+
+
+class PictureView(anywidget.AnyWidget):
+    """Shows a picture of a part of an image, and says which part is wanted next.
+
+    Attributes:
+        picture: bytes of a JPEG.
+        region: the part of the image that it shows: x1, y1, x2, y2 in pixels.
+        image_size: width and height of the image.
+        marks: what the pointer is told: ``[x, y, text]``.
+        areas: likewise for boxes: ``[x1, y1, x2, y2, text, place]``; -1 cannot be selected.
+        label: what the picture shows, for those who cannot see it.
+        height: the largest, in the page's pixels.
+        jump: counted up when the page is to show ``region``, rather than to stay where it is.
+        wanted: the part that the page asks for.
+        room: width and height, in the screen's pixels, that the picture may take.
+    """
+
+    _esm = Path(__file__).with_name("view.js")
+    _css = CSS + CSS + (Path(__file__).with_name("view.css")).read_text(encoding="utf-8")
+
+    picture = traitlets.Bytes().tag(sync=True)
+    region: Any = traitlets.List([0.0, 0.0, 1.0, 1.0]).tag(sync=True)
+    image_size: Any = traitlets.List([1, 1]).tag(sync=True)
+    marks: Any = traitlets.List().tag(sync=True)
+    areas: Any = traitlets.List().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+    height = traitlets.Int(560).tag(sync=True)
+    jump = traitlets.Int(0).tag(sync=True)
+    wanted: Any = traitlets.List().tag(sync=True)
+    room: Any = traitlets.List([960, 560]).tag(sync=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from fake_pair import PLACES
 
 from kptk.analysis.bundle import Bundle, Candidates, People, crops
 from kptk.skeleton import COCO17, Skeleton
+from tests.fake_pair import PLACES
 
 Box = Sequence[float]
 SIZE = (256, 192)  # height, width of the pose model's input

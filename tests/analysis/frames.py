@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kptk.analysis.palette import DETECTION_COLOURS, JOINT_COLOURS, PERSON_COLOURS
+from kptk.analysis.plots import DETECTION_COLOURS, JOINT_COLOURS, PERSON_COLOURS
 from kptk.skeleton import COCO17, Skeleton
 
 SHARES = {

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_pair import document, fake_pipeline, person, write_data
 
 import kptk
-from kptk.analysis.baseline import Baseline
+from kptk.analysis.verdict import Baseline
 from kptk.errors import DataError, InputError
+from tests.fake_pair import document, fake_pipeline, person, write_data
 
 A, B, C = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90)
 FOUND = {1: [(*A, 0.9), (*B, 0.8)], 2: [(*C, 0.3)]}

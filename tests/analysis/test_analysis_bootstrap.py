@@ -7,23 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import bundle as make
-from bundles import found, person, random_bundle
-from coco_cases import exploded
 from test_analysis_poses import content_of
 
-from kptk.analysis.bootstrap import (
+from kptk.analysis.bundle import Bundle
+from kptk.analysis.matching import METRICS, Poses, match_poses, rank_candidates
+from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.oracle import (
+    LEVELS,
+    MEMBERS,
     bootstrap,
     draw_metrics,
     draw_weights,
     interval,
+    play,
     weighted_metrics,
 )
-from kptk.analysis.bundle import Bundle
-from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracles import LEVELS, MEMBERS, play
-from kptk.analysis.poses import METRICS, Poses, match_poses, rank_candidates
 from kptk.evaluation import accumulate, coco_stats
+from tests.analysis.bundles import bundle as make
+from tests.analysis.bundles import found, person, random_bundle
+from tests.coco_cases import exploded
 
 OPTIONS = AnalysisOptions()
 BOX = (100, 100, 200, 300)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_pair import document, fake_pipeline, person, write_data
 
 import kptk
 from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError, KptkError
+from tests.fake_pair import document, fake_pipeline, person, write_data
 
 A, B, C = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90)
 EMPTY = {"keypoints": [0] * 51, "num_keypoints": 0}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_pair import document, person, write_data
-from fixed_pair import write_pipeline
 from typer.testing import CliRunner, Result
 
 import kptk
 from kptk.cli import app
+from tests.fake_pair import document, person, write_data
+from tests.fixed_pair import write_pipeline
 
 BOX = (2, 3, 30, 40)  # what the pipeline of fixed_pair finds on every picture
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import bundle, found, person, pose, random_bundle
 
-from kptk.analysis.curves import stacked_curves
 from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.tables import stacked_curves
 from kptk.errors import InputError
+from tests.analysis.bundles import bundle, found, person, pose, random_bundle
 
 OPTIONS = AnalysisOptions()
 A, B, FAR = (100, 100, 200, 400), (300, 100, 400, 400), (460, 100, 560, 400)
@@ -64,7 +64,7 @@ def test_bad_box_is_charged_to_boxes() -> None:
 
 def test_as_it_is_equals_the_evaluation() -> None:
     """The first curve's mean is AP50 of the oracle game's v(nobody)."""
-    from kptk.analysis.oracles import play
+    from kptk.analysis.oracle import play
 
     for seed in range(3):
         scene = random_bundle(seed)

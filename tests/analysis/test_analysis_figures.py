@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import frames
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,19 +13,24 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle, Wedge
 
-from kptk.analysis.charts import (
+from kptk.analysis.plots import (
+    mean_places,
+    plot_error_vectors,
+    plot_flow,
+    plot_heat_map,
+    plot_ladder,
+    plot_manikin,
+    plot_oks,
     plot_reliability,
     plot_stacked_curve,
     plot_sweep,
+    plot_transitions,
     plot_what_ifs,
+    spread,
 )
-from kptk.analysis.flow import plot_flow, spread
-from kptk.analysis.grids import plot_heat_map, plot_transitions
-from kptk.analysis.ladder import plot_ladder
-from kptk.analysis.manikin import mean_places, plot_manikin
-from kptk.analysis.scatters import plot_error_vectors, plot_oks
 from kptk.errors import InputError
 from kptk.skeleton import COCO17, CROWDPOSE14
+from tests.analysis import frames
 
 DRAWN: dict[str, Callable[[Axes | None], Axes]] = {
     "flow": lambda ax: plot_flow(frames.persons(), ax),

@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import IMAGE, bundle, found, person, random_bundle
 from PIL import Image
 
-from kptk.analysis.card import shown, verdict_card
-from kptk.analysis.command import write
-from kptk.analysis.html import svg
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.palette import PERSON_COLOURS
-from kptk.analysis.pictures import draw_people, worst_people
+from kptk.analysis.plots import PERSON_COLOURS, draw_people, worst_people
+from kptk.analysis.report import shown, svg, verdict_card
 from kptk.analysis.result import ErrorAnalysis
+from kptk.cli.measure import write
 from kptk.errors import InputError
+from tests.analysis.bundles import IMAGE, bundle, found, person, random_bundle
 
 OPTIONS = AnalysisOptions(n_bootstrap=10)
 EVIL = '<script>alert("x")</script>'
@@ -137,7 +135,7 @@ def test_report_that_cannot_be_written(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file.txt").write_text("")
-    monkeypatch.setattr("kptk.analysis.html.report_html", lambda *_: "text")
+    monkeypatch.setattr("kptk.analysis.report.report_html", lambda *_: "text")
     with pytest.raises(InputError, match="cannot be written"):
         analysis().to_html(tmp_path / path)
 
@@ -152,7 +150,7 @@ def test_command_shows_people_where_the_images_are(
 ) -> None:
     asked: list[Path | None] = []
     monkeypatch.setattr(
-        "kptk.analysis.html.report_html", lambda _, images: asked.append(images) or ""
+        "kptk.analysis.report.report_html", lambda _, images: asked.append(images) or ""
     )
     (tmp_path / "images").mkdir()
     for data in (None, tmp_path, tmp_path / "images"):

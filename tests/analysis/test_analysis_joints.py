@@ -6,12 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import bundle, found, person, pose, random_bundle
 
-from kptk.analysis.build import bundle_of_results
-from kptk.analysis.bundle import Bundle
-from kptk.analysis.geometry import oks
-from kptk.analysis.joints import (
+from kptk.analysis.bundle import Bundle, bundle_of_results
+from kptk.analysis.labels import (
     JOINT_LABELS,
     JointLabels,
     label_joints,
@@ -19,8 +16,10 @@ from kptk.analysis.joints import (
     pair_poses,
     transition_matrix,
 )
-from kptk.evaluation.truth import read_truth
+from kptk.evaluation.ground_truth import read_truth
+from kptk.geometry import oks
 from kptk.skeleton import COCO17
+from tests.analysis.bundles import bundle, found, person, pose, random_bundle
 
 A, FAR = (100, 100, 200, 400), (400, 100, 500, 400)
 LEFT_WRIST, RIGHT_WRIST, NOSE = 9, 10, 0

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import bundle, found, person, pose, random_bundle
 
 from kptk.analysis.bundle import Bundle
-from kptk.analysis.detection_types import DETECTION_TYPES, type_detections
-from kptk.analysis.labels import PERSON_LABELS, error_rates, label_people
+from kptk.analysis.labels import (
+    DETECTION_TYPES,
+    PERSON_LABELS,
+    error_rates,
+    label_people,
+    rate,
+    type_detections,
+    wilson,
+)
+from kptk.analysis.matching import found_people, match_poses, rank_candidates
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.poses import found_people, match_poses, rank_candidates
-from kptk.analysis.rates import rate, wilson
 from kptk.skeleton import COCO17
+from tests.analysis.bundles import bundle, found, person, pose, random_bundle
 
 OPTIONS = AnalysisOptions()
 A = (100, 100, 200, 400)

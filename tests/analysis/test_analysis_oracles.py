@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundles import bundle as make
-from bundles import found, person, pose, random_bundle
 
-from kptk.analysis.geometry import clip_to, keypoint_similarity
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracles import LEVELS, MEMBERS, METRICS, oracle_joints, play
+from kptk.analysis.oracle import LEVELS, MEMBERS, METRICS, oracle_joints, play
 from kptk.errors import InputError
+from kptk.geometry import clip_to, keypoint_similarity
+from tests.analysis.bundles import bundle as make
+from tests.analysis.bundles import found, person, pose, random_bundle
 
 OPTIONS = AnalysisOptions()
 ONE, TWO = (100, 100, 200, 300), (300, 100, 400, 300)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kptk.analysis import palette
-from kptk.analysis.joints import JOINT_LABELS
-from kptk.analysis.labels import DETECTION_TYPES, PERSON_LABELS
+from kptk.analysis import plots as palette
+from kptk.analysis.labels import DETECTION_TYPES, JOINT_LABELS, PERSON_LABELS
 
 TABLES = {
     "joints": (palette.JOINT_COLOURS, JOINT_LABELS),

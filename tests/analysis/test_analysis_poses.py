@@ -6,13 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import bundle as make
-from bundles import found, person, random_bundle
 
 from kptk.analysis.bundle import Bundle
-from kptk.analysis.geometry import box_area
-from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.poses import (
+from kptk.analysis.matching import (
     METRICS,
     found_people,
     match_poses,
@@ -20,8 +16,12 @@ from kptk.analysis.poses import (
     rank_given,
     statistics,
 )
+from kptk.analysis.options import AnalysisOptions
 from kptk.evaluation import coco_stats
-from kptk.evaluation.scoring import Scoring, score_poses
+from kptk.evaluation.scores import Scoring, score_poses
+from kptk.geometry import box_area
+from tests.analysis.bundles import bundle as make
+from tests.analysis.bundles import found, person, random_bundle
 
 OPTIONS = AnalysisOptions()
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_pair import document, fake_pipeline, person, write_data
 
 import kptk
 from kptk.analysis import AnalysisOptions
 from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
+from tests.fake_pair import document, fake_pipeline, person, write_data
 
 A, B, C, D = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90), (20, 20, 60, 95)
 EMPTY = {"keypoints": [0] * 51, "num_keypoints": 0}

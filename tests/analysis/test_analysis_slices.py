@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import IMAGE, bundle, person, pose
 
-from kptk.analysis.rates import wilson
-from kptk.analysis.slices import brightness, group_texts, person_columns, slice_table
-from kptk.analysis.traits import crowding, hidden, truncation
+from kptk.analysis.labels import crowding, hidden, truncation, wilson
+from kptk.analysis.tables import brightness, group_texts, person_columns, slice_table
 from kptk.errors import InputError
+from tests.analysis.bundles import IMAGE, bundle, person, pose
 
 A = (100, 100, 200, 400)
 

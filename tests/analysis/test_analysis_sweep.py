@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_pair import document, fake_pipeline, person, write_data
 
 import kptk
+from tests.fake_pair import document, fake_pipeline, person, write_data
 
 A, B, C, D = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90), (20, 20, 60, 95)
 # on image 2: background at .6, one person at .3, the same again at .2; nobody finds D on image 3

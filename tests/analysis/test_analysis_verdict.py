@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import random_bundle
 
-from kptk.analysis.bootstrap import Draws
+from kptk.analysis.matching import METRICS
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracles import LEVELS, MEMBERS, Game
-from kptk.analysis.poses import METRICS
+from kptk.analysis.oracle import LEVELS, MEMBERS, Draws, Game
 from kptk.analysis.verdict import Evidence, Normal, decide, gather
 from kptk.analysis.whatif import FREE, GROUPS, LOWER_THRESHOLD, PERFECT_RANKING, WhatIf
+from tests.analysis.bundles import random_bundle
 
 OPTIONS = AnalysisOptions()
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import bundle as make
-from bundles import found, person, pose, random_bundle
 
-from kptk.analysis.build import bundle_of_results
-from kptk.analysis.bundle import Bundle
+from kptk.analysis.bundle import Bundle, bundle_of_results
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.whatif import (
     GROUPS,
@@ -20,8 +17,10 @@ from kptk.analysis.whatif import (
     WhatIf,
     what_ifs,
 )
-from kptk.evaluation.truth import read_truth
+from kptk.evaluation.ground_truth import read_truth
 from kptk.skeleton import COCO17
+from tests.analysis.bundles import bundle as make
+from tests.analysis.bundles import found, person, pose, random_bundle
 
 OPTIONS = AnalysisOptions()
 ONE, TWO = (100, 100, 200, 300), (300, 100, 400, 300)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kptk.errors import InputError
-from kptk.results import PoseResult
+from kptk.pipeline.results import PoseResult
 
 SIZE = (40, 60)  # height, width
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bulk_fakes import log_lines, looked_at, make_death, make_fake, write_pictures
 
 import kptk
 from kptk.errors import BulkError
+from tests.bulk.bulk_fakes import log_lines, looked_at, make_death, make_fake, write_pictures
 
 distributed = pytest.importorskip("distributed")
 
@@ -112,7 +112,7 @@ def test_work_that_kills_every_worker_is_given_up(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
-    monkeypatch.setattr("kptk.bulk.cluster._ROUNDS", 2)
+    monkeypatch.setattr("kptk.bulk._ROUNDS", 2)
     paths = write_pictures(tmp_path / "in", {}, 2)
     with pytest.raises(BulkError, match=r"1 partitions could not be done \(0\).*died again"):
         kptk.predict_dataset(
@@ -121,7 +121,7 @@ def test_work_that_kills_every_worker_is_given_up(
 
 
 def test_no_scheduler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kptk.bulk.run.TIMEOUT", 0.5)
+    monkeypatch.setattr("kptk.bulk.TIMEOUT", 0.5)
     paths = write_pictures(tmp_path / "in", {}, 1)
     with pytest.raises(BulkError, match=r"no Dask scheduler at 'tcp://127.0.0.1:9'.*dask schedul"):
         run("tcp://127.0.0.1:9", paths, tmp_path / "out")

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from fixed_pair import BOX, write_pipeline
 from PIL import Image
 from typer.testing import CliRunner
 
 from kptk.cli import app
+from tests.fixed_pair import BOX, write_pipeline
 
 
 @pytest.fixture

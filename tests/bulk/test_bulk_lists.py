@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kptk
-from kptk.bulk.lists import list_images, located
+from kptk.bulk import list_images, located
 from kptk.errors import InputError
 
 

@@ -11,14 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bulk_fakes import FakePipe, looked_at, make_fake, write_pictures
 
 import kptk
-from kptk.bulk import work
-from kptk.bulk.lists import list_images
-from kptk.bulk.settings import Recipe
-from kptk.bulk.work import Job, Site
+from kptk import bulk as work
+from kptk.bulk import Job, Recipe, Site, list_images
 from kptk.errors import BulkError, InputError, MissingDependencyError
+from tests.bulk.bulk_fakes import FakePipe, looked_at, make_fake, write_pictures
 
 
 def run(source: Any, out: Path, pipeline: Any = make_fake, **options: Any) -> Any:
@@ -66,7 +64,7 @@ def test_two_runs_are_not_mixed(tmp_path: Path, changed: dict[str, Any], message
 
 def test_other_weights_are_another_run(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from fixed_pair import write_pipeline
+    from tests.fixed_pair import write_pipeline
 
     source = Path(kptk.__file__).parent / "demo" / "images"
     config = write_pipeline(tmp_path / "pair")
@@ -118,7 +116,8 @@ def test_where_every_image_fails_strangely_the_process_is_at_fault(tmp_path: Pat
 def test_an_image_that_kills_this_process_is_left_out_the_fourth_time(tmp_path: Path) -> None:
     write_pictures(tmp_path / "in", {4: "poison"}, 7)
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from bulk_fakes import *;"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
+        "from tests.bulk.bulk_fakes import *; "
         "import kptk; kptk.predict_dataset(sys.argv[1], make_fake, sys.argv[2], format='jsonl', "
         "partition_size=3, progress=False)"
     )
@@ -162,9 +161,8 @@ def test_a_worker_that_does_not_fit_refuses(
 
 def test_a_worker_with_other_models_refuses(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from fixed_pair import write_pipeline
-
-    from kptk.bulk.settings import describe, make_recipe
+    from kptk.bulk import describe, make_recipe
+    from tests.fixed_pair import write_pipeline
 
     options: dict[str, Any] = dict.fromkeys(("flip", "udp", "threads", "channel_order"))
     config = write_pipeline(tmp_path / "pair")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bulk_fakes import SIZE, make_fake, write_pictures
-from fake_pair import document, fake_pipeline, person, write_data
 
 import kptk
-from kptk.bulk.image_ids import match_images
+from kptk.bulk import match_images
 from kptk.errors import BulkError, DataError
+from tests.bulk.bulk_fakes import SIZE, make_fake, write_pictures
+from tests.fake_pair import document, fake_pipeline, person, write_data
 
 FORMATS = ("parquet", "jsonl")
 # Pictures 1 to 4: two right boxes, one shifted, one missed person, one false, and weak doubles.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import kptk
-from kptk.training.weights import read_weights
-from kptk.zoo import find_model
+from kptk.models.weights import read_weights
+from kptk.models.zoo import find_model
 
 CARD = Path(kptk.__file__).parent / "demo" / "models" / "README.md"
 

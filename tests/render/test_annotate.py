@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from kptk.skeleton import COCO17
 from tools.render.annotate import SMALL_AREA, polygons, run_lengths
 from tools.render.props import box, material
 from tools.render.render import visible_people
-from kptk.skeleton import COCO17
 
 JOINT = {name: i for i, name in enumerate(COCO17.names)}
 

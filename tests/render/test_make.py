@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from kptk.errors import InputError
 from tools.render import make
 from tools.render.annotate import SMALL_AREA
-from kptk.errors import InputError
 
 
 def load(path: Path) -> np.ndarray:

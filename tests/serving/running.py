@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import requests
 import uvicorn
-from fake_pair import FakeDetector, FakePose
 from PIL import Image
 
-from kptk.detector import Detections
-from kptk.runner import Pipeline
+from kptk.pipeline.detector import Detections
+from kptk.pipeline.pipeline import Pipeline
 from kptk.serving.app import build_app
 from kptk.serving.batching import Batcher
-from kptk.serving.options import ServeOptions
+from kptk.serving.schema import ServeOptions
 from kptk.serving.server import build_server, listen
+from tests.fake_pair import FakeDetector, FakePose
 
 PATH = "/human-keypoint-detection"
 PATIENCE = 20  # seconds until a test that waits for a condition gives up

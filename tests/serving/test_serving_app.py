@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from fake_pair import pose_in
 from PIL import Image
-from running import PATH, Service, encoded, picture, right_edge, running
 
 from kptk.serving import ServeOptions
+from tests.fake_pair import pose_in
+from tests.serving.running import PATH, Service, encoded, picture, right_edge, running
 
 JSON = {"Content-Type": "application/json"}
 

@@ -7,11 +7,11 @@ import sys
 import weakref
 
 import pytest
-from running import PATIENCE, gated, picture, right_edge, running, wait_for
 
 from kptk.errors import MissingDependencyError, ServiceError
 from kptk.serving import ServeOptions, create_app, serve
 from kptk.serving.batching import Batcher, Job
+from tests.serving.running import PATIENCE, gated, picture, right_edge, running, wait_for
 
 
 def test_nothing_is_taken_in_before_the_start_and_after_the_end() -> None:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import PATIENCE, Service, picture, running
 
 from kptk.serving import ServeOptions
+from tests.serving.running import PATIENCE, Service, picture, running
 
 CLIENTS = Path(__file__).resolve().parents[2] / "docs" / "clients"
 LANGUAGES = ("python", "node", "php", "cpp", "java", "go", "csharp")

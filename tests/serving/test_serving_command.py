@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from running import PATH, PATIENCE, in_threads, picture, read_all, right_edge, wait_for
 from typer.testing import CliRunner
 
 import kptk
@@ -25,13 +24,22 @@ from kptk.cli import app
 from kptk.demo import demo_images
 from kptk.errors import ConfigError
 from kptk.serving.server import listen
+from tests.serving.running import (
+    PATH,
+    PATIENCE,
+    in_threads,
+    picture,
+    read_all,
+    right_edge,
+    wait_for,
+)
 
 COMMAND = (sys.executable, "-c", "from kptk.cli import main; main()")
 
 
 def environment() -> dict[str, str]:
-    tests = Path(__file__).parent
-    paths = (Path(kptk.__file__).parents[1], tests, tests.parent)
+    root = Path(__file__).parents[2]
+    paths = (Path(kptk.__file__).parents[1], root)
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 import requests
-from local_server import LocalServer, Page, serve
 from PIL import Image
-from running import PATH, in_threads, picture, right_edge, running, wait_for
 
 from kptk.errors import InputError
 from kptk.serving import ServeOptions, app
 from kptk.serving import fetch as module
 from kptk.serving.fetch import fetch_public, is_public
+from tests.local_server import LocalServer, Page, serve
+from tests.serving.running import PATH, in_threads, picture, right_edge, running, wait_for
 
 MIB = 1 << 20
 

@@ -9,12 +9,12 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import PATH, Service, encoded, picture, running
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from kptk.serving import ServeOptions
+from tests.serving.running import PATH, Service, encoded, picture, running
 
 GOOD = encoded(picture(1))
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]

@@ -9,10 +9,19 @@ import time
 
 import pytest
 import requests
-from running import PATH, Service, encoded, in_threads, picture, read_all, right_edge, running
-from running import wait_for as until
 
 from kptk.serving import ServeOptions
+from tests.serving.running import (
+    PATH,
+    Service,
+    encoded,
+    in_threads,
+    picture,
+    read_all,
+    right_edge,
+    running,
+)
+from tests.serving.running import wait_for as until
 
 
 def length(body: bytes) -> str:

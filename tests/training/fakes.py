@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tiny_data import make_data
-
 from kptk.training.settings import DataSettings, TrainSettings, write_settings
+from tests.training.tiny_data import make_data
 
 N_TRAIN, N_VAL = 4, 2  # images, with two people each
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from fakes import N_TRAIN, N_VAL, make_layout
 
-from kptk.cache import file_hash
-from kptk.training.card import model_card
-from kptk.training.events import add_event
+from kptk.files import file_hash
+from kptk.models.export import model_card
+from kptk.models.weights import write_npz
+from kptk.training.run import add_event
 from kptk.training.settings import DataSettings, TrainSettings, write_settings
-from kptk.training.weights import write_npz
+from tests.training.fakes import N_TRAIN, N_VAL, make_layout
 
 MODEL = "PP-TinyPose_128x96"
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_run
 from typer.testing import CliRunner
 
+from kptk.check import Check
 from kptk.cli import app
-from kptk.engine import load_engine
+from kptk.engines.load import load_engine
 from kptk.errors import KptkError, ModelError
-from kptk.modeldir import ModelDir
-from kptk.training import export
-from kptk.training.export_model import export_model
-from kptk.trial import Check
-from kptk.zoo import find_model
+from kptk.models import export
+from kptk.models.modeldir import ModelDir
+from kptk.models.zoo import find_model
+from kptk.training.export import export_model
+from tests.training.fakes import make_run
 
 
 def test_refusals_before_anything_is_exported(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_an_export_that_fails_its_check_is_not_kept(
 ) -> None:
     monkeypatch.setattr(export, "run_module", lambda *_, **__: None)
     failed = Check("PP-TinyPose_128x96: paddle against onnxruntime", False, "differ by 3.0")
-    monkeypatch.setattr("kptk.trial.check_model", lambda *_: [failed])
+    monkeypatch.setattr("kptk.check.check_model", lambda *_: [failed])
     with pytest.raises(ModelError, match=r"was not kept.*differ by 3\.0"):
         export.export_weights(
             "demo-kpt", "PP-TinyPose_128x96", tmp_path / "new", onnx=False, check=True

@@ -13,16 +13,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import make_run
 from test_worker import PATIENCE, events, run_until
-from tiny_data import make_run as make_real_run
 
-from kptk.child import environment
 from kptk.errors import DataError, ModelError, TrainingError
+from kptk.files import environment
 from kptk.training import run as run_module
-from kptk.training import worker
-from kptk.training.failures import check_loss, check_weights, explain
+from kptk.training import trainer as worker
 from kptk.training.run import Run
+from kptk.training.trainer import check_loss, check_weights, explain
+from tests.training.fakes import make_run
+from tests.training.tiny_data import make_run as make_real_run
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "checkpoint.npz")
 
@@ -105,7 +105,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_last_one(tmp_path: Path) -> 
     run_until(run, 2, 9)
     before = (run / "checkpoint.npz").read_bytes()
     done = subprocess.run(
-        [sys.executable, "-m", "kptk.training.worker", str(run)],
+        [sys.executable, "-m", "kptk.training.trainer", str(run)],
         env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000,) * 2),
         capture_output=True,

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_layout, make_run
 from typer.testing import CliRunner
 
 import kptk
 from kptk.cli import app
 from kptk.errors import DataError, KptkError, TrainingError
+from kptk.models.weights import read_weights
+from kptk.models.zoo import find_model
 from kptk.training import finetune as front
 from kptk.training.finetune import finetune
 from kptk.training.run import Run
 from kptk.training.settings import read_settings
-from kptk.training.weights import read_weights
-from kptk.zoo import find_model
+from tests.training.fakes import make_layout, make_run
 
 pytest.importorskip("ppdet")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kptk.training.freeze import freeze
+from kptk.training.trainer import freeze
 
 paddle = pytest.importorskip("paddle")
 

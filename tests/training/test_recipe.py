@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 
 from kptk.errors import KptkError
-from kptk.training.recipe import Wishes, complete, read_recipe, transforms
-from kptk.training.settings import DataSettings, TrainSettings
+from kptk.training.settings import (
+    DataSettings,
+    TrainSettings,
+    Wishes,
+    complete,
+    read_recipe,
+    transforms,
+)
 
 DATA = DataSettings(images=Path("a"), annotations=Path("a.json"))
 POSE, DETECTOR = "PP-TinyPose_128x96", "PP-YOLOE-S_human"

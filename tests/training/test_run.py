@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import WORKER, make_run
 
 import kptk
-from kptk.child import environment
 from kptk.errors import TrainingError
-from kptk.training import launch
+from kptk.files import environment
+from kptk.training import run as launch
 from kptk.training import run as run_module
-from kptk.training.events import Events
-from kptk.training.run import Run, load_run
+from kptk.training.run import Events, Run, load_run
+from tests.training.fakes import WORKER, make_run
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +87,7 @@ def test_stop_resume_and_a_second_kernel(tmp_path: Path) -> None:
 def test_the_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "night", "hang")
     code = (
-        "import pathlib, sys, kptk.training.launch as launch\n"
+        "import pathlib, sys, kptk.training.run as launch\n"
         "launch.start_worker(pathlib.Path(sys.argv[1]), module='fake_worker')"
     )
     environ = {**environment(), "PYTHONPATH": environment()["PYTHONPATH"]}

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fakes import N_TRAIN, N_VAL, make_layout, make_run
 
 from kptk.coco import load_coco
 from kptk.errors import DataError, ModelError
-from kptk.training.start import check_data, find_split, find_start, save_split
+from kptk.training.run import check_data, find_split, find_start, save_split
+from tests.training.fakes import N_TRAIN, N_VAL, make_layout, make_run
 
 POSE, DETECTOR = "PP-TinyPose_128x96", "PP-YOLOE-S_human"
 

@@ -7,12 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
-from fakes import make_run
 
 from kptk.errors import InputError
-from kptk.training.run import Run
+from kptk.training.run import Run, compare_runs
 from kptk.training.settings import write_settings
-from kptk.training.table import compare_runs
+from tests.training.fakes import make_run
 
 
 def recorded(folder: Path, aps: dict[int, float], rate: float) -> Path:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_run as make_fake_run
 from test_worker import PATIENCE, events, losses, run_until
-from tiny_data import make_run
 
-from kptk.child import environment
 from kptk.errors import ConfigError
+from kptk.files import environment
 from kptk.training.data import Batches
 from kptk.training.settings import read_settings
-from kptk.training.team import Team
+from kptk.training.trainer import Team
+from tests.training.fakes import make_run as make_fake_run
+from tests.training.tiny_data import make_run
 
 # nothing random, so that shares of a batch are changed as the whole batch is
 SAME = [
@@ -74,7 +74,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
 def _launch_two(run: Path, logs: Path) -> None:
     """Train by Paddle's launcher until the checkpoint of step 2 is there."""
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
-    worker = [sys.executable, "-m", "kptk.training.worker", str(run)]
+    worker = [sys.executable, "-m", "kptk.training.trainer", str(run)]
     process = subprocess.Popen(
         [*launcher, "--log_dir", str(logs), *worker],
         env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes import make_layout
 
 import kptk
-from kptk.engine import load_engine
-from kptk.training import validate as module
+from kptk.engines.load import load_engine
+from kptk.models.zoo import find_model
+from kptk.training import trainer as module
 from kptk.training.settings import DataSettings, TrainSettings
-from kptk.zoo import find_model
+from tests.training.fakes import make_layout
 
 
 class _Engine:

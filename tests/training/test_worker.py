@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_data import make_run
 
-from kptk.child import environment
+from kptk.files import environment
+from tests.training.tiny_data import make_run
 
 pytest.importorskip("ppdet")
 STEPS = 4
@@ -25,7 +25,7 @@ PATIENCE = 600  # seconds, for a machine that is busy with other things
 
 def start(run: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "kptk.training.worker", str(run)],
+        [sys.executable, "-m", "kptk.training.trainer", str(run)],
         env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -111,10 +111,10 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_whole_run_ends_with_a_model_that_every_engine_runs(tmp_path: Path) -> None:
-    from kptk.engine import load_engine
-    from kptk.modeldir import ModelDir
+    from kptk.engines.load import load_engine
+    from kptk.models.modeldir import ModelDir
+    from kptk.models.weights import read_weights
     from tools.pack import pack_model
-    from kptk.training.weights import read_weights
 
     run = make_run(tmp_path, "demo-kpt", steps=1)
     process = start(run)

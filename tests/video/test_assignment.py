@@ -1,4 +1,4 @@
-"""kptk.video.assignment against every permutation, and against SciPy's where it is installed."""
+"""kptk.video against every permutation, and against SciPy's where it is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from kptk.video.assignment import best_pairs
+from kptk.video import best_pairs
 
 
 def best_total(similarity: np.ndarray, least: float) -> float:

@@ -1,4 +1,4 @@
-"""kptk.video.smoothing against a plain One-Euro filter, from the paper's Algorithm 1."""
+"""kptk.video against a plain One-Euro filter, from the paper's Algorithm 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kptk.errors import InputError
-from kptk.video.smoothing import OneEuro
+from kptk.video import OneEuro
 
 
 class PlainOneEuro:

@@ -1,4 +1,4 @@
-"""kptk.video.tracking on people whose ways are written down here, so that who is who is known."""
+"""kptk.video on people whose ways are written down here, so that who is who is known."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 import kptk
 from kptk.errors import InputError
-from kptk.results import PoseResult
+from kptk.pipeline.results import PoseResult
 from kptk.skeleton import COCO17, Skeleton
-from kptk.video.tracking import Tracker
+from kptk.video import Tracker
 
 WIDTH, HEIGHT = 60.0, 180.0
 # where joints are in a box, from 0 to 1: two people with their arms held differently

@@ -1,4 +1,4 @@
-"""kptk.video.writer: the film that comes out is opened again with PyAV."""
+"""kptk.video: the film that comes out is opened again with PyAV."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import SIZE, find_square, picture, square_at
 
 import kptk
 from kptk.errors import InputError
-from kptk.results import PoseResult
-from kptk.video.reader import read_frames
-from kptk.video.sampling import Sampling
+from kptk.io.video import Sampling, read_frames
+from kptk.pipeline.results import PoseResult
+from tests.video.clips import SIZE, find_square, picture, square_at
 
 MANY = 80  # frames: more than the encoder keeps before it writes the first
 

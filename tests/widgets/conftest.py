@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from lab import Lab, LabServer, Notebook, chromium, missing, write_notebook
+
+from tests.widgets.lab import Lab, LabServer, Notebook, chromium, missing, write_notebook
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from browsing import N_IMAGES, SURE, UNSURE, WRIST, demo_data, evaluation_of
 from PIL import Image
 
 import kptk
 from kptk.errors import InputError
-from kptk.results import PoseResult
-from kptk.widgets.pages import BY_IMAGE, WORST_FIRST
+from kptk.pipeline.results import PoseResult
+from kptk.widgets.browser import BY_IMAGE, WORST_FIRST
+from tests.widgets.browsing import N_IMAGES, SURE, UNSURE, WRIST, demo_data, evaluation_of
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import io
 
 import numpy as np
 import pytest
-from browsing import SETUP, save_predictions
 from PIL import Image
+
+from tests.widgets.browsing import SETUP, save_predictions
 
 pytestmark = pytest.mark.browser
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browsing import demo_data, evaluation_of
 
 import kptk
-from kptk.analysis.joints import JOINT_LABELS
+from kptk.analysis.labels import JOINT_LABELS
 from kptk.widgets.choosing import NO_BOX, Choice, Findings, findings_of, inside, selection_document
+from tests.widgets.browsing import demo_data, evaluation_of
 
 POSE = Choice(("pose",))
 GOOD, JITTER, MISS = (JOINT_LABELS.index(name) for name in ("good", "jitter", "miss"))

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browsing import SURE, UNSURE, demo_data, evaluation_of, predictions_of
 from PIL import Image
 
 import kptk
 from kptk.errors import InputError
 from kptk.widgets.compare import GAINS, LOSSES
+from tests.widgets.browsing import SURE, UNSURE, demo_data, evaluation_of, predictions_of
 
 
 @pytest.fixture(scope="module")

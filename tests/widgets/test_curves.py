@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from kptk.widgets.curves import curves_png, curves_svg, nice_ticks, smoothed, thinned
+from kptk.widgets.monitor import curves_png, curves_svg, nice_ticks, smoothed, thinned
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty import write_faulty
 from PIL import Image
 
 import kptk
 from kptk.errors import InputError
 from kptk.widgets.dataset import DatasetReport, render
+from tests.widgets.faulty import write_faulty
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import coco_sets
 import numpy as np
 import pytest
 import traitlets
@@ -18,8 +17,8 @@ from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
 from kptk.skeleton import CROWDPOSE14
 from kptk.widgets.editor import LabelEditor
-from kptk.widgets.missed import candidates_by_image, missed
-from kptk.widgets.person import Point
+from kptk.widgets.labels import Point, candidates_by_image, missed
+from tests import coco_sets
 
 FOUND = {"image_id": 2, "category_id": 1}
 # On image 2 the labelled boxes are (5, 7, 25, 67) and (45, 7, 65, 67).
@@ -174,7 +173,7 @@ def test_save_writes_a_new_file_only(data: KeypointData, tmp_path: Path) -> None
 
 
 def test_the_saved_file_is_loaded_for_training(data: KeypointData, tmp_path: Path) -> None:
-    from kptk.training.start import find_split, save_split
+    from kptk.training.run import find_split, save_split
 
     editor = LabelEditor(data)
     send(editor, "remove", person=31)
@@ -245,7 +244,7 @@ def test_wrong_arguments(data: KeypointData) -> None:
 
 
 def test_candidates_are_taken_from_whatever_holds_them() -> None:
-    from kptk.evaluation.collecting import Predictions
+    from kptk.evaluation.predictions import Predictions
 
     class OfEvaluation:
         predictions = Predictions(DETECTIONS, None, (2,), {})

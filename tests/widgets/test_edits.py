@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import coco_sets
 import pytest
 from pycocotools.coco import COCO
 
 import kptk
 from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
-from kptk.widgets.edits import Edit, Labels
-from kptk.widgets.person import NOT_LABELLED, Point
+from kptk.widgets.labels import NOT_LABELLED, Edit, Labels, Point
+from tests import coco_sets
 
 NOSE, LEFT_EYE = 0, 1
 

@@ -11,13 +11,13 @@ import json
 
 import numpy as np
 import pytest
-from browsing import UNSURE, demo_data, evaluation_of
 from PIL import Image
 
 import kptk
 from kptk.errors import DataError, InputError
 from kptk.widgets.choosing import NO_BOX, Choice
 from kptk.widgets.explorer import AnalysisExplorer
+from tests.widgets.browsing import UNSURE, demo_data, evaluation_of
 
 EVERYWHERE = [[-0.1, -0.2], [1.1, -0.2], [1.1, 1.1], [-0.1, 1.1]]
 

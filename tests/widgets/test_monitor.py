@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,15 +14,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from fakes import WORKER, make_run
-
 from kptk.errors import TrainingError
-from kptk.training import launch
+from kptk.training import run as launch
 from kptk.training import run as run_module
 from kptk.training.run import load_run
-from kptk.widgets.monitor import TrainingMonitor
-from kptk.widgets.progress import Progress, duration, log_tail, look_at
+from kptk.widgets.monitor import Progress, TrainingMonitor, duration, log_tail, look_at
+from tests.training.fakes import WORKER, make_run
 
 EVENTS = [
     {"event": "start", "step": 0, "steps": 4, "samples": 8},

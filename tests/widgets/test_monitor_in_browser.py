@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from fakes import make_run
+from tests.training.fakes import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

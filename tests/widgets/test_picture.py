@@ -11,9 +11,21 @@ from PIL import Image
 
 from kptk.skeleton import COCO17
 from kptk.widgets.album import Poses, Scene, Truth
-from kptk.widgets.marks import box_areas, joint_marks
-from kptk.widgets.overlay import Heat, pairs, ring_radii
-from kptk.widgets.picture import ANNOTATED, Look, State, View, cut, draw, fit, region_around, render
+from kptk.widgets.browser import box_areas, joint_marks
+from kptk.widgets.picture import (
+    ANNOTATED,
+    Heat,
+    Look,
+    State,
+    View,
+    cut,
+    draw,
+    fit,
+    pairs,
+    region_around,
+    render,
+    ring_radii,
+)
 
 SIZE = (200, 300)  # height, width
 LOOK = Look(box_threshold=0.5, pixels=(300, 200))

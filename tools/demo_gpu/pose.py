@@ -13,14 +13,14 @@ from tools.demo_gpu.data import How, Store, constant, cut, normalise, recolour
 from tools.demo_gpu.tinypose import STRIDE
 
 HEIGHT, WIDTH = 128, 96
-PADDING = 1.25  # as kptk.pose
+PADDING = 1.25  # as kptk.pipeline.pose
 SIGMA = 1.0  # of the targets, cells
 _MIDDLE = (WIDTH / 2, HEIGHT / 2)
 _UPPER = 11  # joints 0 to 10 are the upper body
 
 
 def regions(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres (N, 2) and widths (N,) of the regions that kptk.pose cuts for boxes (N, 4)."""
+    """Centres (N, 2) and widths (N,) of the regions that kptk.pipeline.pose cuts for boxes (N, 4)."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     return (boxes[:, :2] + boxes[:, 2:]) / 2, torch.maximum(
         width, height * WIDTH / HEIGHT
@@ -184,7 +184,7 @@ def loss(net: nn.Module, store: Store, n: int, strength: Tensor, how: How) -> Te
 
 
 def decode(maps: Tensor) -> Tensor:
-    """Peaks (N, K, 2) in cells as kptk.pose.decode_heatmaps finds them (DARK)."""
+    """Peaks (N, K, 2) in cells as kptk.pipeline.pose.decode_heatmaps finds them (DARK)."""
     n, k, h, w = maps.shape
     flat = maps.reshape(n * k, 1, h, w)
     index = flat.flatten(1).argmax(1)

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kptk.skeleton import COCO17
 from tools.render.pose3d import BONE, Vec
 from tools.render.render import Buffers, visible_people
 from tools.render.world import Person, Scene
-from kptk.skeleton import COCO17
 
 SMALL_AREA = 32.0**2  # COCO labels no keypoints on people below this visible area
 

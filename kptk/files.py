@@ -1,0 +1,166 @@
+"""The folder kptk keeps its files in, and locks and renames that make it safe to share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kptk.errors import ModelError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``KPTK_CACHE_DIR``, or the platform's place for user caches.
+
+    The folder is not created here.
+    """
+    value = os.environ.get("KPTK_CACHE_DIR", "").strip()
+    if value:
+        return Path(value).expanduser().resolve()
+    import platformdirs
+
+    return platformdirs.user_cache_path("kptk")
+
+
+def paddlex_cache() -> Path:
+    """Return PaddleX's cache folder: ``PADDLE_PDX_CACHE_HOME``, or ``~/.paddlex``."""
+    value = os.environ.get("PADDLE_PDX_CACHE_HOME", "").strip()
+    return Path(value).expanduser() if value else Path.home() / ".paddlex"
+
+
+def make_dir(path: Path) -> Path:
+    """Create a folder in the cache and return it.
+
+    Raises:
+        ModelError: the folder cannot be created; the message names ``KPTK_CACHE_DIR``.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"The cache folder {str(path)!r} cannot be created ({error}). Set KPTK_CACHE_DIR to a "
+            f"folder you can write to."
+        ) from error
+    return path
+
+
+def file_hash(*paths: Path) -> str:
+    """Return the SHA-256 (hex) of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def lock(path: Path, *, timeout: float = 3600.0) -> Iterator[None]:
+    """Hold a lock between processes (and threads) while the block runs.
+
+    The operating system frees it when the holder dies, so a crash leaves nothing to clean up.
+
+    Args:
+        path: a file beside the thing protected; created, and left in place.
+        timeout: seconds to wait for another holder.
+
+    Raises:
+        ModelError: the other holder did not finish in time.
+    """
+    make_dir(path.parent)
+    deadline = time.monotonic() + timeout
+    with path.open("a+b") as stream:
+        while not _try_lock(stream.fileno()):
+            if time.monotonic() > deadline:
+                raise ModelError(f"Another process has held {str(path)!r} for {timeout:.0f} s.")
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            _unlock(stream.fileno())
+
+
+if sys.platform == "win32":
+
+    def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with suppress(OSError):
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(descriptor: int) -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``target``; rename it to ``target`` if the block succeeds."""
+    temporary = target.with_name(f".{uuid.uuid4().hex[:12]}{target.suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---- child: Work in a process of its own: what prints, keeps global state or may crash stays out
+# of ours.
+
+
+def run_module(module: str, *arguments: str | os.PathLike[str], task: str) -> None:
+    """Run ``python -m module arguments`` and keep what it prints to ourselves.
+
+    Args:
+        module: dotted name of one of kptk's modules.
+        arguments: its command line.
+        task: what is being done, as the start of the message, e.g. ``"Exporting a.pdparams"``.
+
+    Raises:
+        ModelError: it failed; the message ends with what it said last.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", module, *(os.fspath(item) for item in arguments)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment(scratch),
+            check=False,
+        )
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing")[-1500:]
+        last = said.splitlines()[-1]
+        raise ModelError(f"{task} failed (exit code {done.returncode}). It said: {last}")
+
+
+def environment(scratch: str | None = None) -> dict[str, str]:
+    """The environment of a child: kptk importable, and a temporary folder that is removed after."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    folder = {"TMPDIR": scratch, "TEMP": scratch} if scratch else {}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **folder}
