@@ -57,7 +57,8 @@ class Instances:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """(N,) bool: at least one keypoint is labelled (or predicted)."""
-        return (self.keypoints[..., 2] > 0).any(axis=1)
+        labelled: NDArray[np.bool_] = (self.keypoints[..., 2] > 0).any(axis=1)
+        return labelled
 
     @classmethod
     def concatenate(cls, parts: Iterable[Instances], n_keypoints: int = 0) -> Instances:
