@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from test_config import NEW, OLD, write
+from tests.pipeline.test_config import NEW, OLD, write
 
 from kptk.errors import ConfigError, KptkError, ModelError
 from kptk.pipeline.config import load_config, swap_weights
