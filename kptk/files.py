@@ -1,24 +1,20 @@
-"""The folder kptk keeps its files in, and locks and renames that make it safe to share."""
+"""kptk's files: the cache folder, locks, files that appear whole, work in a process of its own."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from kptk.errors import ModelError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from kptk.errors import InputError, KptkError, ModelError
 
 
 def cache_dir() -> Path:
@@ -70,51 +66,28 @@ def file_hash(*paths: Path) -> str:
 def lock(path: Path, *, timeout: float = 3600.0) -> Iterator[None]:
     """Hold a lock between processes (and threads) while the block runs.
 
-    The operating system frees it when the holder dies, so a crash leaves nothing to clean up.
+    By filelock, which knows every system's locks: the system frees them when the holder dies, so a
+    crash leaves nothing to clean up.
 
     Args:
-        path: a file beside the thing protected; created, and left in place.
+        path: a file beside the thing protected; created.
         timeout: seconds to wait for another holder.
 
     Raises:
         ModelError: the other holder did not finish in time.
     """
+    from filelock import FileLock, Timeout
+
     make_dir(path.parent)
-    deadline = time.monotonic() + timeout
-    with path.open("a+b") as stream:
-        while not _try_lock(stream.fileno()):
-            if time.monotonic() > deadline:
-                raise ModelError(f"Another process has held {str(path)!r} for {timeout:.0f} s.")
-            time.sleep(0.1)
-        try:
-            yield
-        finally:
-            _unlock(stream.fileno())
-
-
-if sys.platform == "win32":
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        with suppress(OSError):
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            return True
-        return False
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(descriptor: int) -> bool:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        return False
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=timeout, poll_interval=0.1)
+    except Timeout as error:
+        raise ModelError(f"Another process has held {str(path)!r} for {timeout:.0f} s.") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager
@@ -128,8 +101,30 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-# ---- child: Work in a process of its own: what prints, keeps global state or may crash stays out
-# of ours.
+@contextmanager
+def writing(target: Path, error: type[KptkError] = InputError) -> Iterator[Path]:
+    """Give a temporary name to write to; ``target`` appears whole, in a folder that is made.
+
+    Raises:
+        KptkError: of the type given: the file cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            yield temporary
+    except OSError as cause:
+        raise error(f"{target} cannot be written: {cause.strerror or cause}.") from cause
+
+
+def write_json(target: Path, value: Any, error: type[KptkError] = InputError) -> Path:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        KptkError: of the type given: it cannot be written.
+    """
+    with writing(target, error) as temporary:
+        temporary.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
+    return target
 
 
 def run_module(module: str, *arguments: str | os.PathLike[str], task: str) -> None:

@@ -57,8 +57,7 @@ class Instances:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """(N,) bool: at least one keypoint is labelled (or predicted)."""
-        labelled: NDArray[np.bool_] = (self.keypoints[..., 2] > 0).any(axis=1)
-        return labelled
+        return np.asarray((self.keypoints[..., 2] > 0).any(axis=1), np.bool_)
 
     @classmethod
     def concatenate(cls, parts: Iterable[Instances], n_keypoints: int = 0) -> Instances:
@@ -108,10 +107,17 @@ class Instances:
             np.zeros(len(records), np.bool_),
         )
 
-    def to_results(self, category_id: int = 1) -> list[dict[str, Any]]:
-        """COCO results: as :meth:`from_results` reads them, missing keypoints as (0, 0, 0)."""
-        known = np.isfinite(self.keypoints).all(axis=2, keepdims=True)
-        flat = np.where(known, self.keypoints, 0).reshape(len(self), -1).tolist()
+    def to_results(
+        self,
+        category_id: int = 1,
+        keys: Sequence[str] = ("bbox", "keypoints", "crop_area", "annotation_id"),
+    ) -> list[dict[str, Any]]:
+        """COCO results as :meth:`from_results` reads them, missing keypoints as (0, 0, 0).
+
+        Of ``keys`` a record has those that are known of it.
+        """
+        placed = np.isfinite(self.keypoints).all(axis=2, keepdims=True)
+        flat = np.where(placed, self.keypoints, 0).reshape(len(self), -1).tolist()
         sizes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
         records: list[dict[str, Any]] = []
         for i, score in enumerate(self.scores.tolist()):
@@ -120,15 +126,13 @@ class Instances:
                 "category_id": category_id,
                 "score": score,
             }
-            if np.isfinite(sizes[i]).all():
-                record["bbox"] = sizes[i].tolist()
-            if flat[i]:
-                record["keypoints"] = flat[i]
-            if np.isfinite(self.areas[i]):
-                record["crop_area"] = float(self.areas[i])
-            if self.ids[i] >= 0:
-                record["annotation_id"] = int(self.ids[i])
-            records.append(record)
+            known = {
+                "bbox": sizes[i].tolist() if np.isfinite(sizes[i]).all() else None,
+                "keypoints": flat[i] or None,
+                "crop_area": float(self.areas[i]) if np.isfinite(self.areas[i]) else None,
+                "annotation_id": int(self.ids[i]) if self.ids[i] >= 0 else None,
+            }
+            records.append(record | {k: known[k] for k in keys if known[k] is not None})
         return records
 
     def to_pandas(self, names: Sequence[str]) -> pd.DataFrame:

@@ -57,5 +57,5 @@ def test_the_check_itself_can_fail() -> None:
 def test_public_names_are_listed_and_unknown_ones_refused() -> None:
     assert set(kptk.__all__) <= set(dir(kptk))
     assert kptk.PoseResult.__name__ == "PoseResult"
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="nothing"):
         kptk.nothing  # noqa: B018

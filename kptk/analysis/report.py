@@ -26,9 +26,8 @@ from kptk.analysis.labels import DETECTION_TYPES, PERSON_LABELS
 from kptk.analysis.plots import GREY, MODULE_COLOURS
 from kptk.analysis.verdict import FILE
 from kptk.errors import InputError
-from kptk.evaluation.predictions import write_json
 from kptk.evaluation.scores import percent
-from kptk.files import replacing
+from kptk.files import replacing, write_json
 
 if TYPE_CHECKING:
     import pandas as pd

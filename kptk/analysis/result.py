@@ -29,7 +29,7 @@ from kptk.analysis.verdict import Baseline
 from kptk.errors import DataError, InputError
 from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.ground_truth import read_truth
-from kptk.evaluation.predictions import write_json
+from kptk.files import write_json
 from kptk.skeleton import COCO17
 
 if TYPE_CHECKING:

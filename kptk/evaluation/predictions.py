@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import DataError, InputError
-from kptk.files import replacing
+from kptk.files import write_json
 from kptk.pipeline.pose import crop_boxes
 
 if TYPE_CHECKING:
@@ -94,21 +93,6 @@ class Predictions:
         made_by = dict(read_json(source / META))
         image_ids = tuple(made_by.pop("image_ids"))
         return cls(found[CANDIDATES], found[PEOPLE], image_ids, made_by)
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write a JSON file so that nobody ever sees half of it.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    return path
 
 
 def collect(

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kptk.evaluation.ground_truth import Truth
-from kptk.evaluation.predictions import Predictions, write_json
+from kptk.evaluation.predictions import Predictions
 from kptk.evaluation.scores import Scores, Scoring, percent
+from kptk.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kptk.errors import DataError, MissingDependencyError, TrainingError
 from kptk.training.run import (
@@ -23,7 +23,7 @@ from kptk.training.settings import Wishes, complete, write_settings
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
 
-    Data = StrPath | tuple[StrPath, StrPath] | KeypointData
+    Data: TypeAlias = StrPath | tuple[StrPath, StrPath] | KeypointData
 
 
 def finetune(

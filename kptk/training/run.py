@@ -275,8 +275,8 @@ def find_start(model: StrPath, weights: StrPath | None = None) -> Start:
         ModelError: there is no such model, or it has no training weights.
         DownloadError: the weights could not be fetched.
     """
-    from kptk.models.modeldir import architecture_of
     from kptk.models.catalog import MODELS
+    from kptk.models.modeldir import architecture_of
     from kptk.models.zoo import find_weights
 
     name = os.fspath(model)
