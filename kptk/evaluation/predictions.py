@@ -158,7 +158,7 @@ def _image_ids(pipe: Pipeline, data: KeypointData) -> list[int]:
 def _chunks(image_ids: Sequence[int], progress: bool) -> Iterator[list[int]]:
     from tqdm.auto import tqdm
 
-    from kptk.models.zoo import show_progress
+    from kptk.files import show_progress
 
     hidden = not (progress and show_progress())
     with tqdm(total=len(image_ids), unit=" images", desc="evaluate", disable=hidden) as bar:
