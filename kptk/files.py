@@ -16,7 +16,6 @@ from typing import Any
 
 from kptk.errors import InputError, KptkError, ModelError
 
-
 _NO = ("", "0", "false", "no", "off")
 
 

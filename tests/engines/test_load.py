@@ -436,9 +436,7 @@ def test_an_onnx_file_needs_no_paddle(onnx_model: ModelDir) -> None:
 
 
 @pytest.fixture(scope="module")
-def tinypose_engines(
-    reference_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> list[Engine]:
+def tinypose_engines(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Engine]:
     """The reference weights, exported once, in every engine that is installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KPTK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
