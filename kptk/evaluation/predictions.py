@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from kptk.coco.load import read_json
 from kptk.errors import DataError, InputError
-from kptk.files import write_json
+from kptk.files import show_progress, write_json
 from kptk.instances import Instances
-from kptk.models.zoo import show_progress
 from kptk.pipeline.detector import Detections
 from kptk.pipeline.pose import crop_boxes
 from kptk.skeleton import COCO17

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_analysis_poses import content_of
+from tests.analysis.test_analysis_poses import content_of
 
 from kptk.analysis.bundle import Bundle
 from kptk.analysis.matching import METRICS, Poses, match_poses, rank_candidates

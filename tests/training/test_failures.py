@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_worker import PATIENCE, events, run_until
+from tests.training.test_worker import PATIENCE, events, run_until
 
 from kptk.errors import DataError, ModelError, TrainingError
 from kptk.files import environment

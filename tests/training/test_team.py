@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_worker import PATIENCE, events, losses, run_until
+from tests.training.test_worker import PATIENCE, events, losses, run_until
 
 from kptk.errors import ConfigError
 from kptk.files import environment
