@@ -64,7 +64,9 @@ def test_similarity_of_what_is_missing() -> None:
     values = keypoint_similarity(found, truth, np.array([100.0]), np.array([0.1, 0.1, 0.1]))
     assert values[0, :2].tolist() == [1, 0] and np.isnan(values[0, 2])
     # 2 px away, area 100, sigma .1: exp(-4 / (2 * 100 * .04)) = exp(-.5)
-    moved = keypoint_similarity(found + np.array([2, 0, 0]), truth, np.array([100.0]), np.full(3, 0.1))
+    moved = keypoint_similarity(
+        found + np.array([2, 0, 0]), truth, np.array([100.0]), np.full(3, 0.1)
+    )
     assert moved[0, 0] == pytest.approx(np.exp(-0.5))
 
 
