@@ -163,24 +163,19 @@ def album_of_evaluation(evaluation: Evaluation, data: KeypointData) -> Album:
             f"data must be the data that was evaluated, or a part of it. None of its {len(data)} "
             f"images is among the {len(here)} of the evaluation."
         )
-    made_by, count = predictions.made_by, len(data.skeleton)
+    made_by, found = predictions.made_by, predictions.candidates
     size = made_by.get("models", {}).get("pose", {}).get("input_size") or (256, 192)
-    people = predictions.people
     return Album(
         image_ids=image_ids,
         skeleton=data.skeleton,
         read=data.read,
         name=_name_in(data),
-        detected=_instances(predictions.candidates or [], count),
-        given=None if people is None else _instances(people, count),
+        detected=Instances.from_results([], len(data.skeleton)) if found is None else found,
+        given=predictions.people,
         data=data,
         threshold=float(made_by.get("det_threshold") or 0.5),
         input_size=(int(size[0]), int(size[1])),
     )
-
-
-def _instances(people: Any, count: int) -> Instances:
-    return people if isinstance(people, Instances) else Instances.from_results(people, count)
 
 
 def _name_in(data: KeypointData) -> Callable[[int], str]:
