@@ -195,9 +195,9 @@ def _album_of_results(results: Sequence[PoseResult]) -> Album:
             raise InputError(str(results[index].error or "The result holds no image."))
         return image
 
-    boxes = np.concatenate([np.zeros((0, 4)), *(result.boxes for result in found)])
-    points = [np.zeros((0, len(skeleton), 3)), *(result.keypoints for result in found)]
-    scores = np.concatenate([np.zeros(0), *(result.scores for result in found)])
+    boxes = np.concatenate([np.zeros((0, 4)), *[result.boxes for result in found]])
+    points: list[Any] = [np.zeros((0, len(skeleton), 3)), *[result.keypoints for result in found]]
+    scores = np.concatenate([np.zeros(0), *[result.scores for result in found]])
     people = Instances(
         image_ids=np.repeat(np.arange(len(results)), [len(result) for result in results]),
         boxes=boxes,

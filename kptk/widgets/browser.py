@@ -472,8 +472,9 @@ class PoseBrowser(Pager):
             asked = people.set_index("annotation_id", drop=False)
             people = asked.loc[[number for number in only if number in asked.index]]
         if order != BY_IMAGE:  # the analysis's OKS, of what was detected, else on annotated boxes
-            analysed = persons is not None and "oks" in persons
-            known = persons.set_index("annotation_id") if analysed else self._similarity
+            known = self._similarity
+            if persons is not None and "oks" in persons:
+                known = persons.set_index("annotation_id")
             people = people.assign(oks=people["annotation_id"].map(known["oks"].astype(float)))
             people = people.reset_index(drop=True).dropna(subset=["oks"])
             rising = [order == WORST_FIRST, True]

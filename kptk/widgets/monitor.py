@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as w
 import matplotlib
@@ -67,11 +68,11 @@ def curves(losses: Series, aps: Series, steps: int) -> Figure:
         best = ap.index[ap == ap.max()][-1]
         said = f"best {100 * ap[best]:.1f} at step {best:g}"
         right.plot(best, 100 * ap[best], "o", color=VERMILLION, ms=10, mfc="none", clip_on=False)
-    high = loss.quantile(0.98, "higher")  # a few spikes are cut off
+    most = loss.quantile(0.98, "higher")  # a few spikes are cut off
     now = f"{smooth.iloc[-1]:.3g}" if len(smooth) else ""
     for axes, title, text, colour, low, high in (
-        (left, "loss", now, _LOSS, loss.min(), high),
-        (right, "validation AP", said, VERMILLION, 0.0, 100 * ap.max() or 1.0),
+        (left, "loss", now, _LOSS, float(loss.min()), float(most)),
+        (right, "validation AP", said, VERMILLION, 0.0, float(100 * ap.max()) or 1.0),
     ):
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set_title(text, loc="right", fontsize=10, fontweight="bold", color=colour)
@@ -109,7 +110,7 @@ def _svg_settings() -> Iterator[None]:
 
     Not ``rc_context``: in this thread it would put every setting back that the user's has changed.
     """
-    own = {"svg.fonttype": "none", "svg.hashsalt": "kptk"}
+    own: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kptk"}
     former = {name: matplotlib.rcParams[name] for name in own}
     matplotlib.rcParams.update(own)
     try:
@@ -186,13 +187,18 @@ def look_at(run: Run) -> Progress:
         status=status,
         step=run.step,
         steps=run.settings.steps,
-        losses=tuple(table["loss"].dropna().items()),
-        aps=tuple(table["AP"].dropna().items()),
+        losses=_pairs(table["loss"]),
+        aps=_pairs(table["AP"]),
         step_seconds=float(table["seconds"].dropna().tail(_RECENT).mean()),
         early=run.stopped_early,
         error=run.error,
         log=log_tail(run.path / LOG),
     )
+
+
+def _pairs(column: pd.Series) -> tuple[tuple[int, float], ...]:
+    known: Any = column.dropna()
+    return tuple(known.items())
 
 
 def log_tail(path: Path, lines: int = _TAIL) -> str:

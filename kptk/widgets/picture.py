@@ -146,7 +146,8 @@ class State:
         """
         shown, truth = self.shown, self.scene.truth
         if self.look.selected is not None:
-            return shown[shown == self.look.selected]
+            own: Index = shown[shown == self.look.selected]
+            return own
         if self.look.focus is None or truth is None:
             return shown
         owners = pairs(self.poses, truth, shown)
@@ -360,7 +361,7 @@ def _draw_truth(
     The limbs are a band that is wider than those of a pose: one that is right lies on it.
     """
     people = view.points(truth.keypoints)
-    known = np.isfinite(people[..., :2]).all(axis=2)
+    known = np.asarray(np.isfinite(people[..., :2]).all(axis=2), np.bool_)
     widths = [
         int(np.clip(np.ptp(joints[there, :2], axis=0).max() / 32 if there.any() else 0, 4, 16))
         for joints, there in zip(people, known, strict=True)
@@ -528,11 +529,11 @@ def box_areas(state: State) -> list[list[Any]]:
         detected = f"detected, score {poses.scores[i]:.2f}"
         text = detected if poses.ids[i] < 0 else f"pose on annotated box {poses.ids[i]}"
         areas.append([*poses.boxes[i].round(2).tolist(), text, i])
-    for g in range(0 if truth is None else len(truth)):
-        number, what = int(truth.ids[g]), "crowd" if truth.crowd[g] else "person"
-        label = f": {state.labels[number][0]}" if number in state.labels else ""
-        text = f"annotated {what} {number}{label}"
-        areas.append([*truth.boxes[g].round(2).tolist(), text, -1])
+    if truth is not None:
+        for number, crowd, box in zip(truth.ids.tolist(), truth.crowd, truth.boxes, strict=True):
+            label = f": {state.labels[number][0]}" if number in state.labels else ""
+            text = f"annotated {'crowd' if crowd else 'person'} {number}{label}"
+            areas.append([*box.round(2).tolist(), text, -1])
     return areas
 
 
