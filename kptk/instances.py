@@ -117,7 +117,7 @@ class Instances:
         Of ``keys`` a record has those that are known of it.
         """
         placed = np.isfinite(self.keypoints).all(axis=2, keepdims=True)
-        flat = np.where(placed, self.keypoints, 0).reshape(len(self), -1).tolist()
+        flat = np.where(placed, self.keypoints, 0).reshape(len(self), 3 * self.keypoints.shape[1]).tolist()
         sizes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
         records: list[dict[str, Any]] = []
         for i, score in enumerate(self.scores.tolist()):

@@ -880,12 +880,12 @@ def _bundle_of_files(
             "analyze needs an evaluation, analyze(kptk.evaluate(pipe, data)), or results and "
             "ground truth, analyze(predictions=..., annotations=...)."
         )
-    from kptk.bulk import is_run_folder
+    from kptk.stored import is_run_folder
 
     truth = read_truth(annotations, "keypoints", sigmas)
     stored: Any = predictions
     if is_run_folder(stored):
-        from kptk.bulk import read_predictions
+        from kptk.stored import read_predictions
 
         run = read_predictions(stored)
         stored = run.to_coco(annotations)
