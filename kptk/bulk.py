@@ -29,12 +29,12 @@ from tqdm.auto import tqdm
 from kptk import __version__
 from kptk.coco import KeypointData
 from kptk.errors import BulkError, InputError, KptkError, require
-from kptk.files import file_hash, replacing
+from kptk.files import file_hash, replacing, show_progress
 from kptk.inputs import check_batch_size, check_threshold
 from kptk.io.images import IMAGE_SUFFIXES, is_url
 from kptk.io.sources import is_video
 from kptk.models.modeldir import ModelDir
-from kptk.models.zoo import find_model, show_progress
+from kptk.models.zoo import find_model
 from kptk.pipeline.config import PipelineConfig, load_config
 from kptk.pipeline.pipeline import Pipeline, create_pipeline
 from kptk.pipeline.results import PoseResult

@@ -31,6 +31,7 @@ from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.ground_truth import read_truth
 from kptk.files import write_json
 from kptk.skeleton import COCO17
+from kptk.stored import is_run_folder, read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def counting(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
     """
     from tqdm.auto import tqdm
 
-    from kptk.models.zoo import show_progress
+    from kptk.files import show_progress
 
     hidden = not (wanted and show_progress())
     with tqdm(total=total, unit=" draws", desc="intervals", disable=hidden, leave=False) as bar:
@@ -880,13 +881,9 @@ def _bundle_of_files(
             "analyze needs an evaluation, analyze(kptk.evaluate(pipe, data)), or results and "
             "ground truth, analyze(predictions=..., annotations=...)."
         )
-    from kptk.stored import is_run_folder
-
     truth = read_truth(annotations, "keypoints", sigmas)
     stored: Any = predictions
     if is_run_folder(stored):
-        from kptk.stored import read_predictions
-
         run = read_predictions(stored)
         stored = run.to_coco(annotations)
         input_size = input_size or (run.input_size if stored else None)

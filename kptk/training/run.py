@@ -637,7 +637,7 @@ class Run:
     def _follow(self, progress: bool) -> None:
         from tqdm.auto import tqdm
 
-        from kptk.models.zoo import show_progress
+        from kptk.files import show_progress
 
         hidden = not (progress and show_progress())
         with tqdm(total=self.settings.steps, unit=" steps", disable=hidden) as bar:

@@ -191,7 +191,7 @@ _PEOPLE = 32  # a call of the pose model
 
 
 class NetworkEngine:
-    """A Paddle network that stands in for an engine (see kptk.engines.load.Engine)."""
+    """A Paddle network that stands in for an engine (see kptk.engines.base.Engine)."""
 
     name = "network"
     device = "cpu"

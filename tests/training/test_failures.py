@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_worker import PATIENCE, events, run_until
 
 from kptk.errors import DataError, ModelError, TrainingError
 from kptk.files import environment
@@ -22,6 +21,7 @@ from kptk.training import trainer as worker
 from kptk.training.run import Run
 from kptk.training.trainer import check_loss, check_weights, explain
 from tests.training.fakes import make_run
+from tests.training.test_worker import PATIENCE, events, run_until
 from tests.training.tiny_data import make_run as make_real_run
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "checkpoint.npz")

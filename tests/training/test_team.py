@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_worker import PATIENCE, events, losses, run_until
 
 from kptk.errors import ConfigError
 from kptk.files import environment
@@ -19,6 +18,7 @@ from kptk.training.data import Batches
 from kptk.training.settings import read_settings
 from kptk.training.trainer import Team
 from tests.training.fakes import make_run as make_fake_run
+from tests.training.test_worker import PATIENCE, events, losses, run_until
 from tests.training.tiny_data import make_run
 
 # nothing random, so that shares of a batch are changed as the whole batch is
