@@ -1676,7 +1676,7 @@ def _watch(outcomes: Iterator[Done | Lost], total: int, before: int, progress: b
     """Show what comes; give up where nearly nothing comes through."""
     from tqdm.auto import tqdm
 
-    from kptk.models.zoo import show_progress
+    from kptk.files import show_progress
 
     hidden = not (progress and show_progress())
     lost: list[Lost] = []

@@ -25,7 +25,7 @@ from kptk.models.modeldir import ModelDir
 from kptk.models.onnx import is_quantized
 
 if TYPE_CHECKING:
-    from kptk.engines.load import Engine
+    from kptk.engines.base import Engine
     from kptk.models.modeldir import ModelDir
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.check import ModelReport, check_model, usable_engines
-from kptk.engines.load import load_engine, load_error
+from kptk.engines.base import load_error
+from kptk.engines.load import load_engine
 from kptk.errors import DataError, InputError, ModelError, nearest, require
 from kptk.files import file_hash
 from kptk.inputs import normalize

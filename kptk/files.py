@@ -17,6 +17,8 @@ from typing import Any
 
 from kptk.errors import InputError, KptkError, ModelError
 
+_NO = ("", "0", "false", "no", "off")
+
 
 def cache_dir() -> Path:
     """Return the cache folder: ``KPTK_CACHE_DIR``, or the platform's place for user caches.
@@ -35,6 +37,16 @@ def paddlex_cache() -> Path:
     """Return PaddleX's cache folder: ``PADDLE_PDX_CACHE_HOME``, or ``~/.paddlex``."""
     value = os.environ.get("PADDLE_PDX_CACHE_HOME", "").strip()
     return Path(value).expanduser() if value else Path.home() / ".paddlex"
+
+
+def offline() -> bool:
+    """Return whether ``KPTK_OFFLINE`` forbids the network."""
+    return os.environ.get("KPTK_OFFLINE", "").strip().lower() not in _NO
+
+
+def show_progress() -> bool:
+    """Return whether progress bars are wanted: ``KPTK_PROGRESS=0`` turns them off."""
+    return os.environ.get("KPTK_PROGRESS", "1").strip().lower() not in _NO
 
 
 def make_dir(path: Path) -> Path:

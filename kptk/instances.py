@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,8 @@ class Instances:
         Of ``keys`` a record has those that are known of it.
         """
         placed = np.isfinite(self.keypoints).all(axis=2, keepdims=True)
-        flat = np.where(placed, self.keypoints, 0).reshape(len(self), -1).tolist()
+        width = 3 * self.keypoints.shape[1]
+        flat = np.where(placed, self.keypoints, 0).reshape(len(self), width).tolist()
         sizes = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
         records: list[dict[str, Any]] = []
         for i, score in enumerate(self.scores.tolist()):
@@ -148,9 +149,9 @@ class Instances:
         return pd.DataFrame(columns)
 
 
-def corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+def corners(boxes: ArrayLike) -> NDArray[np.float64]:
     """COCO's (x, y, width, height) as (N, 4) x1, y1, x2, y2."""
-    array = np.array(boxes, np.float64).reshape(-1, 4)
+    array = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.concatenate([array[:, :2], array[:, :2] + array[:, 2:]], axis=1)
 
 

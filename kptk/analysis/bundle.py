@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from kptk.errors import DataError, InputError
 from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.evaluator import check_results, kind_of_results, read_results
-from kptk.evaluation.ground_truth import Truth, honour_ignore
+from kptk.evaluation.ground_truth import GroundTruth as Truth
+from kptk.evaluation.ground_truth import honour_ignore
 from kptk.evaluation.result import data_provenance, ignore_note, versions
 from kptk.geometry import iou
 from kptk.inputs import check_threshold
@@ -463,14 +464,17 @@ def bundle_of_predictions(
         InputError: there are no boxes or no poses.
         DataError: the predictions are of other data, or nobody has to be found.
     """
-    candidates, given = predictions.candidates, predictions.people
-    if candidates is None or given is None:
-        missing = "boxes: no detector was run" if candidates is None else "poses"
+    if predictions.candidates is None or predictions.people is None:
+        no_boxes = predictions.candidates is None
+        missing = "boxes: no detector was run" if no_boxes else "poses"
         raise InputError(
             "analyze needs a detector and a keypoint model, since it tells which of them is at "
             f"fault. These predictions have no {missing}."
         )
     truth = truth.only(predictions.image_ids)
+    category_id = truth.content["categories"][0]["id"]
+    candidates = predictions.candidates.to_results(category_id)
+    given = predictions.people.to_results(category_id)
     content, ignored = honour_ignore(truth.content, "keypoints")
     made_by = predictions.made_by
     known = provenance or {**data_provenance(truth), **made_by, **versions()}

@@ -10,9 +10,9 @@ import numpy as np
 from kptk.analysis.bundle import Bool, Bundle, Float, Index
 from kptk.analysis.options import AnalysisOptions
 from kptk.evaluation import Matches, accumulate
-from kptk.evaluation.matching import THRESHOLDS, Points, Side, match_sides
+from kptk.evaluation.matching import THRESHOLDS, Shapes, match_shapes
 from kptk.evaluation.scores import pose_scores
-from kptk.geometry import box_area, iou
+from kptk.geometry import box_area, iou, keypoint_extent, mutual_oks
 
 MATCH_IOU = 0.5
 
@@ -210,10 +210,7 @@ def _alike(poses: Poses, sigmas: Float, limit: float) -> tuple[Index, Index]:
     area = box_area(poses.crop)
     points = np.nan_to_num(poses.points[..., :2])
     for i, j in _pairs_within(poses.image):
-        truth = np.concatenate([points[j], np.ones((len(j), points.shape[1], 1))], axis=2)
-        nothing = np.zeros((len(j), 4))
-        mean = (area[i] + area[j]) / 2
-        alike = Points(sigmas).similarity(points[i], truth, mean, nothing, nothing[:, 0] > 0)
+        alike = mutual_oks(points[i], points[j], (area[i] + area[j]) / 2, sigmas)
         close = alike > limit
         firsts.append(i[close])
         seconds.append(j[close])
@@ -255,47 +252,46 @@ def match_poses(
         Matches with A = 1; ``result`` is the place among the poses, ``gt_annotation`` among the
         people.
     """
-    shape = Points(bundle.sigmas)
     truth = _truth_side(bundle)
-    found = _found_side(poses, shape if min_area > 0 else None, options.max_poses)
+    found = _found_side(poses, min_area > 0, options.max_poses)
     gt_ignored = (truth.ignored | (truth.area < min_area))[None]
-    matched = match_sides(truth, found, gt_ignored, shape)
-    place = np.where(matched >= 0, matched, -1)
+    matched = match_shapes(truth, found, gt_ignored, bundle.sigmas)
+    place = matched
     small = np.broadcast_to(found.area < min_area, matched.shape)
     ignored = np.where(matched >= 0, gt_ignored[0][matched], small)
     order = np.lexsort((found.rank, found.image, -found.score))
     one = np.zeros(len(order), np.intp)
     return Matches(
         "keypoints", bundle.image_ids, np.ones(1, np.int64),
-        found.image[order], one, found.rank[order], found.score[order], found.place[order],
+        found.image[order], one, found.rank[order], found.score[order], found.index[order],
         place[..., order], ignored[..., order],
-        truth.image, truth.category, gt_ignored, truth.place,
+        truth.image, truth.category, gt_ignored, truth.index,
     )  # fmt: skip
 
 
-def _truth_side(bundle: Bundle) -> Side:
+def _truth_side(bundle: Bundle) -> Shapes:
     people = bundle.people
     none = np.zeros(len(people))
     boxes = np.concatenate([people.box[:, :2], people.box[:, 2:] - people.box[:, :2]], axis=1)
     rows = np.arange(len(people))
-    return Side(
-        rows, people.image, np.zeros(len(people), np.intp), rows, none, people.points, boxes,
-        people.area, people.crowd, people.ignored, people.image,
+    return Shapes(
+        rows, people.image, np.zeros(len(people), np.intp), rows, none, people.points,
+        people.area, boxes, people.crowd, people.ignored,
     )  # fmt: skip
 
 
-def _found_side(poses: Poses, shape: Points | None, limit: int) -> Side:
-    """Poses as the matching takes them; their areas are 0 where no shape measures them."""
+def _found_side(poses: Poses, measured: bool, limit: int) -> Shapes:
+    """Poses as the matching takes them; their areas are 0 unless measured."""
     order = np.lexsort((-poses.score, poses.image))
     image = poses.image[order]
     rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
     order, rank = order[rank < limit], rank[rank < limit]
     image, points = poses.image[order], poses.points[order]
     no = np.zeros(len(order), np.bool_)
-    return Side(
+    return Shapes(
         order, image, np.zeros(len(order), np.intp), rank, poses.score[order], points,
-        np.zeros((len(order), 4)), np.zeros(len(order)) if shape is None else shape.areas(points),
-        no, no, image,
+        keypoint_extent(points) if measured else np.zeros(len(order)),
+        np.zeros((len(order), 4)), no, no,
     )  # fmt: skip
 
 

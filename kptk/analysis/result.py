@@ -55,7 +55,7 @@ def counting(total: int, wanted: bool) -> Iterator[Callable[[int], None]]:
     """
     from tqdm.auto import tqdm
 
-    from kptk.models.zoo import show_progress
+    from kptk.files import show_progress
 
     hidden = not (wanted and show_progress())
     with tqdm(total=total, unit=" draws", desc="intervals", disable=hidden, leave=False) as bar:

@@ -1,4 +1,4 @@
-"""Device strings: ``auto``, ``cpu``, ``gpu:0``, ``npu:0``, ``xpu:0``, ``mlu:0``, ``gpu:0,1``."""
+"""What every engine rests on: its protocol, its errors, device strings, batches shared out."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import DeviceError, InputError, ModelError
 
-if TYPE_CHECKING:
-    from kptk.engines.load import Engine
-
+Inputs = Mapping[str, NDArray[np.float32]]
+Outputs = tuple[NDArray[Any], ...]
 
 ACCELERATORS = ("gpu", "npu", "xpu", "mlu")
-
-
 PADDLE_ONLY = ("npu", "xpu", "mlu")  # ONNX Runtime has none of them
-
 
 # What brings each kind of device, by Paddle unless said otherwise.
 PACKAGES = {
@@ -33,14 +30,65 @@ PACKAGES = {
     "mlu": "paddle-custom-mlu beside paddlepaddle",
 }
 
-
-_FORM = re.compile(rf"({'|'.join(ACCELERATORS)})(?::(\d+))?")
-
-
-_SEVERAL = re.compile(rf"({'|'.join(ACCELERATORS)}):(\d+(?:\s*,\s*\d+)+)")
-
-
+_DEVICES = re.compile(rf"({'|'.join(ACCELERATORS)})(?::(\d+(?:\s*,\s*\d+)*))?")
 _FORMS = "'auto', 'cpu', 'gpu', 'gpu:0', 'npu:0', 'xpu:0' or 'mlu:0'"
+
+# Pixels in a part: what the network makes of more leaves a core's cache. 8 crops of 128x96, 2 of
+# 256x192, for which parts of 8 take 12 % longer.
+_PIXELS = 8 * 128 * 96
+
+
+class Engine(Protocol):
+    """Something that runs a network.
+
+    Attributes:
+        name: ``"onnxruntime"``, ``"openvino"`` or ``"paddle"``.
+        device: ``"cpu"``, ``"gpu:0"``, ...
+        precision: what it computes in: ``"f32"`` or ``"bf16"``.
+        input_names: names of the inputs, in the model's order.
+    """
+
+    name: str
+    device: str
+    precision: str
+    input_names: tuple[str, ...]
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """Run the network.
+
+        Args:
+            inputs: one float32 array a name in ``input_names``, batch first.
+
+        Returns:
+            The outputs in the model's order, with the model's dtypes.
+
+        Raises:
+            ModelError: names or shapes do not fit the network.
+        """
+        ...
+
+
+def ordered_inputs(names: tuple[str, ...], inputs: Inputs) -> list[NDArray[np.float32]]:
+    """Return the inputs in the model's order, float32 and contiguous."""
+    if set(inputs) != set(names):
+        raise ModelError(
+            f"The network's inputs are {', '.join(names)}. Got {', '.join(inputs) or 'none'}."
+        )
+    return [np.ascontiguousarray(inputs[name], dtype=np.float32) for name in names]
+
+
+def run_error(error: Exception, names: tuple[str, ...], arrays: list[Any]) -> ModelError:
+    """What an engine raised while it ran, with the shapes it was given."""
+    shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(names, arrays, strict=True))
+    return ModelError(f"The network could not run on {shapes}: {error}")
+
+
+def load_error(error: Exception, path: Path) -> ModelError:
+    """What an engine raised while it loaded a file."""
+    return ModelError(
+        f"{str(path)!r} cannot be loaded: {error} The file may be damaged: fetch or export the "
+        "model again."
+    )
 
 
 class Device(NamedTuple):
@@ -63,15 +111,12 @@ def parse_device(text: str) -> Device:
     Raises:
         DeviceError: another form; the message lists the right ones.
     """
-    if not isinstance(text, str):
-        raise DeviceError(f"device must be {_FORMS}. Got {text!r}.")
-    form = text.strip().lower()
-    if form in ("auto", "cpu"):
-        return Device(form)
-    match = _FORM.fullmatch(form)
-    if match:
-        return Device(match[1], int(match[2] or 0))
-    raise DeviceError(f"device must be {_FORMS}. Got {text!r}.{_advice(form)}")
+    first, *others = parse_devices(text)
+    if others:
+        raise DeviceError(
+            f"device must be {_FORMS}. Got {text!r}. This runs on one device: {str(first)!r}."
+        )
+    return first
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:
@@ -86,10 +131,22 @@ def parse_devices(text: str) -> tuple[Device, ...]:
     Raises:
         DeviceError: another form, or a device named twice.
     """
-    match = _SEVERAL.fullmatch(text.strip().lower()) if isinstance(text, str) else None
+    form = text.strip().lower() if isinstance(text, str) else ""
+    if form in ("auto", "cpu"):
+        return (Device(form),)
+    match = _DEVICES.fullmatch(form)
     if match is None:
-        return (parse_device(text),)
-    numbers = [int(number) for number in match[2].split(",")]
+        advice = ""
+        if "," in form:
+            advice = " Several devices are of one kind and have numbers: 'gpu:0,1'."
+        elif form.startswith("dcu"):
+            advice = f" Paddle's DCU build calls it {form.replace('dcu', 'gpu')!r}."
+        elif form.startswith("cuda"):
+            advice = f" Paddle calls it {form.replace('cuda', 'gpu')!r}."
+        elif form.startswith("cpu:"):
+            advice = " 'cpu' has no number."
+        raise DeviceError(f"device must be {_FORMS}. Got {text!r}.{advice}")
+    numbers = [int(number) for number in (match[2] or "0").split(",")]
     if len(set(numbers)) < len(numbers):
         raise DeviceError(f"device must name each device once. Got {text!r}.")
     return tuple(Device(match[1], number) for number in numbers)
@@ -99,20 +156,6 @@ def join_devices(devices: Sequence[Device]) -> str:
     """The string that :func:`parse_devices` reads: ``"gpu:0,1"``."""
     first, *others = devices
     return ",".join([str(first), *(str(device.number) for device in others)])
-
-
-def _advice(form: str) -> str:
-    if "," in form:
-        if _SEVERAL.fullmatch(form):
-            return f" This runs on one device: {form.split(',')[0]!r}."
-        return " Several devices are of one kind and have numbers: 'gpu:0,1'."
-    if form.startswith("dcu"):
-        return f" Paddle's DCU build calls it {form.replace('dcu', 'gpu')!r}."
-    if form.startswith("cuda"):
-        return f" Paddle calls it {form.replace('cuda', 'gpu')!r}."
-    if form.startswith("cpu:"):
-        return " 'cpu' has no number."
-    return ""
 
 
 def check_threads(threads: int | None) -> int:
@@ -131,25 +174,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-# ---- sharing: How a batch is shared out among the cores of a CPU: in parts, each on one core.
-#
-# A network that is given two cores for every operator leaves them waiting for each other. Two parts
-# of a batch, each on a core of its own, take 15 to 30 % less time (``benchmarks/RESULTS.md``).
-
-
-# Pixels in a part: what the network makes of more leaves a core's cache. 8 crops of 128x96, 2 of
-# 256x192, for which parts of 8 take 12 % longer.
-_PIXELS = 8 * 128 * 96
-
-
-Inputs = Mapping[str, NDArray[np.float32]]
-
-
-Outputs = tuple[NDArray[Any], ...]
-
-
 class Shared:
     """An engine that runs small batches on all cores together, and others in parts.
+
+    A network that is given two cores for every operator leaves them waiting for each other. Two
+    parts of a batch, each on a core of its own, take 15 to 30 % less time
+    (``benchmarks/RESULTS.md``).
 
     Args:
         load: makes an engine, given the threads of a run and how many runs are at once.
@@ -177,43 +207,31 @@ class Shared:
         self.input_names = self._together.input_names
 
     @cached_property
-    def _alone(self) -> Engine:
-        """The network again, for as many runs at once as there are cores."""
-        return self._load(1, self._threads)
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, "kptk-part")
+    def _alone(self) -> tuple[Engine, ThreadPoolExecutor]:
+        """The network again, for as many runs at once as there are cores, and their threads."""
+        pool = ThreadPoolExecutor(self._threads, "kptk-part")
+        return self._load(1, self._threads), pool
 
     def run(self, inputs: Inputs) -> Outputs:
-        """Run the network; see `kptk.engines.load.Engine.run`."""
+        """Run the network; see `Engine.run`."""
         lengths = {len(array) for array in inputs.values()}
         if len(lengths) > 1:
             raise ModelError(f"The inputs of a batch must be equally long. Got {sorted(lengths)}.")
         length = max(lengths, default=0)
-        parallel = self._in_parts and length >= self._threads
-        count = length if self._by_image else self._parts(inputs, length) if parallel else 1
+        at_once = self._in_parts and length >= self._threads
+        count = length if self._by_image else 1
+        if at_once and not self._by_image:  # as many for each core, none of them above _PIXELS
+            pixels = max(int(np.prod(array.shape[2:])) for array in inputs.values())
+            most = max(1, _PIXELS // pixels)
+            count = min(length, self._threads * -(-length // (self._threads * most)))
         if count <= 1:
             return self._together.run(inputs)
-        parts = _split(inputs, count)
-        if not parallel:
-            return _join([self._together.run(part) for part in parts])
-        with self._lock:
-            alone, pool = self._alone, self._pool
-        return _join(list(pool.map(alone.run, parts)))
-
-    def _parts(self, inputs: Inputs, length: int) -> int:
-        """How many parts a batch has: as many for each core, none of them above `_PIXELS`."""
-        pixels = max(int(np.prod(array.shape[2:])) for array in inputs.values())
-        most = max(1, _PIXELS // pixels)
-        return min(length, self._threads * -(-length // (self._threads * most)))
-
-
-def _split(inputs: Inputs, count: int) -> list[dict[str, NDArray[np.float32]]]:
-    """The batch in so many parts, which differ by one at most."""
-    pieces = {name: np.array_split(array, count) for name, array in inputs.items()}
-    return [{name: arrays[i] for name, arrays in pieces.items()} for i in range(count)]
-
-
-def _join(outputs: list[Outputs]) -> Outputs:
-    return tuple(np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
+        pieces = [np.array_split(array, count) for array in inputs.values()]
+        parts = [dict(zip(inputs, arrays, strict=True)) for arrays in zip(*pieces, strict=True)]
+        if at_once:
+            with self._lock:
+                engine, pool = self._alone
+            answers = list(pool.map(engine.run, parts))
+        else:
+            answers = [self._together.run(part) for part in parts]
+        return tuple(np.concatenate(arrays) for arrays in zip(*answers, strict=True))

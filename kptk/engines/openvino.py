@@ -1,18 +1,15 @@
-"""The OpenVINO engine, see `kptk.engines.load.Engine`."""
+"""OpenVINO, in float32 unless bfloat16 is allowed."""
 
 from __future__ import annotations
 
 import importlib.util
 import queue
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kptk.engines.base import Device
-from kptk.engines.load import load_error, ordered_inputs, run_error
+from kptk.engines.base import Device, Inputs, Outputs, load_error, ordered_inputs, run_error
 from kptk.errors import DeviceError, require
 
 
@@ -25,15 +22,11 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(
-        self, onnx: Path, place: Device, threads: int, precision: str = "f32", streams: int = 1
+        self, onnx: Path, device: Device, threads: int, precision: str = "f32", streams: int = 1
     ) -> None:
-        openvino = require("openvino", "openvino", "The OpenVINO engine")
-        core = openvino.Core()
-        place, target = _openvino_target(place, core.available_devices)
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": streams,
-        }
+        core = require("openvino", "openvino", "The OpenVINO engine").Core()
+        device, target = _target(device, core.available_devices)
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": streams}
         if target == "CPU":
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -43,10 +36,10 @@ class OpenVinoEngine:
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(streams):
             self._free.put(compiled.create_infer_request())
-        self.device, self.precision = str(place), precision
+        self.device, self.precision = str(device), precision
         self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
 
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
+    def run(self, inputs: Inputs) -> Outputs:
         """Run the network; see `Engine.run`."""
         arrays = ordered_inputs(self.input_names, inputs)
         request = self._free.get()
@@ -60,19 +53,20 @@ class OpenVinoEngine:
             self._free.put(request)
 
 
-def _openvino_target(place: Device, available: list[str]) -> tuple[Device, str]:
-    if place.kind in ("auto", "cpu"):
+def _target(device: Device, available: list[str]) -> tuple[Device, str]:
+    """The device that is meant, and OpenVINO's name for it."""
+    if device.kind in ("auto", "cpu"):
         return Device("cpu"), "CPU"
-    wanted = f"GPU.{place.number}" if place.kind == "gpu" else place.kind.upper()
+    wanted = f"GPU.{device.number}" if device.kind == "gpu" else device.kind.upper()
     if wanted in available or (wanted == "GPU.0" and "GPU" in available):
-        return place, wanted
-    raise DeviceError(f"OpenVINO has {', '.join(available)} here, and no {place}.")
+        return device, wanted
+    raise DeviceError(f"OpenVINO has {', '.join(available)} here, and no {device}.")
 
 
-def no_bfloat16(place: Device) -> str:
+def no_bfloat16(device: Device) -> str:
     """Why OpenVINO does not compute in bfloat16 here; empty if it does."""
-    if place.kind not in ("auto", "cpu"):
-        return f"since there is no reduced precision for {place} yet"
+    if device.kind not in ("auto", "cpu"):
+        return f"since there is no reduced precision for {device} yet"
     if importlib.util.find_spec("openvino") is None:
         return "since OpenVINO is not installed: pip install 'kptk[openvino]'"
     import openvino

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kptk.engines.base import join_devices, parse_device
-from kptk.engines.load import Engine
+from kptk.engines.base import Engine, Inputs, Outputs, join_devices, parse_device
 from kptk.errors import ModelError
 
 Chunk = TypeVar("Chunk")
@@ -46,11 +42,11 @@ class Replicas:
     def __len__(self) -> int:
         return self._count
 
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
+    def run(self, inputs: Inputs) -> Outputs:
         """Run the network on the replica that has been free longest, or is the next to be so.
 
         Args:
-            inputs: see `kptk.engines.load.Engine.run`.
+            inputs: see `Engine.run`.
 
         Raises:
             ModelError: the replica failed; the message names its device.

@@ -1,6 +1,6 @@
 """Ground truth and results made fit for pycocotools: each of its pitfalls is met here.
 
-What is mended is said in the notes, which become part of the evaluation's provenance.
+What is repaired is said in the notes, which become part of the evaluation's provenance.
 """
 
 from __future__ import annotations
@@ -14,16 +14,25 @@ from typing import Any
 
 from kptk.coco import KeypointData
 from kptk.coco.load import read_document
-from kptk.coco.rules import Ledger, choose_category, first_ids, mend_ids, mend_links, mend_people
+from kptk.coco.rules import (
+    Ledger,
+    choose_category,
+    first_ids,
+    mend_ids,
+    mend_links,
+    mend_people,
+    title_of,
+)
 from kptk.errors import DataError
 from kptk.evaluation.matching import Kind
+from kptk.files import file_hash
 from kptk.skeleton import Skeleton
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """Annotations that pycocotools can take.
 
     Attributes:
@@ -31,7 +40,7 @@ class Truth:
         skeleton: joints of the people; None for boxes of any categories.
         name: how the data is called in texts.
         sha256: of the annotation file; None if there is none.
-        notes: what was mended.
+        notes: what was repaired.
     """
 
     content: Record
@@ -40,7 +49,7 @@ class Truth:
     sha256: str | None
     notes: tuple[str, ...] = field(default=())
 
-    def only(self, image_ids: Collection[int]) -> Truth:
+    def only(self, image_ids: Collection[int]) -> GroundTruth:
         """The same with these images only.
 
         Raises:
@@ -60,11 +69,9 @@ class Truth:
         return replace(self, content={**self.content, **kept})
 
 
-def truth_of_data(data: KeypointData) -> Truth:
+def truth_of_data(data: KeypointData) -> GroundTruth:
     """The people of loaded data."""
-    from kptk.coco.rules import title_of
-
-    return Truth(
+    return GroundTruth(
         _only_category(data.content, data.category_id),
         data.skeleton,
         title_of(data.path, data.split),
@@ -77,8 +84,8 @@ def read_truth(
     annotations: str | os.PathLike[str] | Mapping[str, Any] | KeypointData,
     kind: Kind,
     sigmas: Sequence[float] | None,
-) -> Truth:
-    """Read and mend an annotation file; the file itself is not changed.
+) -> GroundTruth:
+    """Read and repair an annotation file; the file itself is not changed.
 
     Args:
         annotations: a COCO annotation file, its content, or loaded data.
@@ -87,7 +94,7 @@ def read_truth(
         sigmas: OKS sigma of each joint; None: by the joints' names.
 
     Raises:
-        DataError: it cannot be read or mended.
+        DataError: it cannot be read or repaired.
     """
     if isinstance(annotations, KeypointData):
         found = truth_of_data(annotations)
@@ -96,13 +103,14 @@ def read_truth(
     if isinstance(annotations, Mapping):
         content = check_document(dict(annotations))
     else:
-        from kptk.files import file_hash
-
         path = Path(annotations).expanduser()
         content = read_document(path)
         name, sha256 = path.name, file_hash(path)
-    content = {key: _copied(value) for key, value in content.items()}
-    return _mended(content, kind, sigmas, name, sha256)
+    content = {  # the repairs must not reach the caller's records
+        key: [dict(r) if isinstance(r, Mapping) else r for r in value] if is_list(value) else value
+        for key, value in content.items()
+    }
+    return _repaired(content, kind, sigmas, name, sha256)
 
 
 def check_document(content: Record) -> Record:
@@ -120,18 +128,14 @@ def check_document(content: Record) -> Record:
     return content
 
 
-def _copied(value: Any) -> Any:
-    return [dict(r) if isinstance(r, Mapping) else r for r in value] if is_list(value) else value
-
-
 def is_list(value: Any) -> bool:
     """A list or tuple."""
     return isinstance(value, list | tuple)
 
 
-def _mended(
+def _repaired(
     content: Record, kind: Kind, sigmas: Sequence[float] | None, name: str, sha256: str | None
-) -> Truth:
+) -> GroundTruth:
     ledger = Ledger([], repair=True, drop=False)
     mend_links(content, ledger)
     mend_ids(content, ledger)
@@ -151,7 +155,7 @@ def _mended(
             + " Correct the file; kptk check lists everything."
         )
     notes = tuple(f"{finding.sentence} ({finding.count})" for finding in ledger.findings)
-    return Truth(content, skeleton, name, sha256, notes)
+    return GroundTruth(content, skeleton, name, sha256, notes)
 
 
 def _only_category(content: Mapping[str, Any], category_id: int) -> Record:
@@ -166,9 +170,9 @@ def _only_category(content: Mapping[str, Any], category_id: int) -> Record:
 def honour_ignore(content: Record, kind: str) -> tuple[Record, int]:
     """Make ``ignore: 1`` count, which pycocotools discards.
 
-    Such a person need not be found, and finding him is no mistake. For keypoints he is counted as
-    one without labelled points, for boxes his area is beyond every size: either way pycocotools
-    itself then ignores him, once, and not as often as a crowd.
+    Such a person need not be found, and finding them is no mistake. For keypoints they count as
+    one without labelled points, for boxes their area is beyond every size: either way pycocotools
+    itself then ignores them, once, and not as often as a crowd.
 
     Returns:
         The document, and how many annotations that concerned.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,28 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kptk.coco.load import read_json
 from kptk.errors import DataError, InputError
-from kptk.files import write_json
+from kptk.files import show_progress, write_json
+from kptk.instances import Instances
+from kptk.pipeline.detector import Detections
 from kptk.pipeline.pose import crop_boxes
+from kptk.skeleton import COCO17
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
-    from kptk.pipeline.detector import Detections
     from kptk.pipeline.pipeline import Pipeline
 
-
-Record = dict[str, Any]
-
-
-Image = NDArray[np.uint8]
-
-
 MAX_CANDIDATES = 100  # an image; COCO counts no more boxes than that
-
-
 CANDIDATES, PEOPLE, META = "candidates.json", "people.json", "made_by.json"
-
-
 _CHUNK = 8  # images in memory at a time
 
 
@@ -41,19 +33,22 @@ class Predictions:
     """What a pipeline says about a data set, before any score mode or threshold.
 
     Attributes:
-        candidates: every box from ``min_score`` up, at most 100 an image: ``image_id``,
-            ``category_id``, ``bbox`` (x, y, width, height), ``score`` of the detector, and, with a
-            pose model, ``keypoints`` (x, y, score) and ``crop_area``. None without a detector.
-        people: the pose on every single person's ground-truth box, those without labelled points
-            too: the same keys, ``score`` 1, and ``annotation_id``. None without a pose model.
+        candidates: every box from ``min_score`` up, at most 100 an image, with the detector's
+            score and, with a pose model, keypoints and the area of the crop. None without a
+            detector.
+        people: the pose on every single person's ground-truth box, those without labelled
+            keypoints too: the same, score 1, ``ids`` of their annotations. None without a pose
+            model.
         image_ids: the images that were looked at.
         made_by: models, engine and options, as plain values.
+        category_id: of the people in COCO records.
     """
 
-    candidates: list[Record] | None
-    people: list[Record] | None
+    candidates: Instances | None
+    people: Instances | None
     image_ids: tuple[int, ...]
     made_by: Mapping[str, Any]
+    category_id: int = 1
 
     def __repr__(self) -> str:
         counts = {"candidates": self.candidates, "people": self.people}
@@ -61,12 +56,12 @@ class Predictions:
         return f"Predictions({', '.join(parts)})"
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write them to a folder; :meth:`load` reads them again."""
+        """Write them to a folder, as COCO results; :meth:`load` reads them again."""
         target = Path(folder).expanduser()
         write_json(target / META, {**self.made_by, "image_ids": list(self.image_ids)})
-        for name, records in ((CANDIDATES, self.candidates), (PEOPLE, self.people)):
-            if records is not None:
-                write_json(target / name, records)
+        for name, people in ((CANDIDATES, self.candidates), (PEOPLE, self.people)):
+            if people is not None:
+                write_json(target / name, people.to_results(self.category_id))
             else:
                 (target / name).unlink(missing_ok=True)
         return target
@@ -78,27 +73,35 @@ class Predictions:
         Raises:
             DataError: the folder does not hold predictions.
         """
-        from kptk.coco.load import read_json
-
         source = Path(folder).expanduser()
         if not (source / META).is_file():
             raise DataError(
                 f"{str(source)!r} must hold predictions saved by Evaluation.save: {META} is not "
                 "there. A single file of COCO results can be given instead."
             )
-        found = {
+        records = {
             name: read_json(source / name) if (source / name).is_file() else None
             for name in (CANDIDATES, PEOPLE)
         }
+        every = [*(records[CANDIDATES] or ()), *(records[PEOPLE] or ())]
+        joints = max((len(record.get("keypoints", ())) // 3 for record in every), default=0)
+        found = {
+            name: None if there is None else Instances.from_results(there, joints)
+            for name, there in records.items()
+        }
         made_by = dict(read_json(source / META))
         image_ids = tuple(made_by.pop("image_ids"))
-        return cls(found[CANDIDATES], found[PEOPLE], image_ids, made_by)
+        category_id = every[0]["category_id"] if every else 1
+        return cls(found[CANDIDATES], found[PEOPLE], image_ids, made_by, category_id)
 
 
 def collect(
     pipe: Pipeline, data: KeypointData, min_score: float, *, progress: bool, ppdet_boxes: bool
 ) -> Predictions:
     """Run both halves of a pipeline over a data set.
+
+    The people of a few images, on detected and on ground-truth boxes, go through the pose model
+    together: full batches are what makes it quick.
 
     Args:
         pipe: with a detector, a pose model, or both.
@@ -109,38 +112,9 @@ def collect(
             image, instead of taking them as they are annotated.
 
     Raises:
-        DataError: an image cannot be read, or the joints are not the model's.
+        DataError: an image cannot be read, or the keypoints are not the model's.
     """
-    _check_joints(pipe, data)
-    poses = pipe.pose is not None and len(data.skeleton) > 0
-    if pipe.detector is None and not poses:
-        raise DataError("The data must have keypoints to evaluate a keypoint model. It has none.")
-    candidates: list[Record] = []
-    people: list[Record] = []
-    for chunk in _chunks(_image_ids(pipe, data), progress):
-        images = [_read(data, image_id) for image_id in chunk]
-        found = _detect(pipe, images, min_score)
-        given = [_given_boxes(data, i, ppdet_boxes) for i in chunk]
-        on_found, on_given = _poses(pipe if poses else None, images, found, given)
-        for k, image_id in enumerate(chunk):
-            base = {"image_id": image_id, "category_id": data.category_id}
-            candidates += _records(base, found[k].boxes, found[k].scores, on_found[k], pipe)
-            ones = np.ones(len(given[k].ids), np.float32)
-            extra = _records(base, given[k].boxes, ones, on_given[k], pipe)
-            people += [
-                {**record, "annotation_id": i}
-                for i, record in zip(given[k].ids, extra, strict=True)
-            ]
-    return Predictions(
-        candidates if pipe.detector is not None else None,
-        people if poses else None,
-        tuple(data.image_ids),
-        {},
-    )
-
-
-def _check_joints(pipe: Pipeline, data: KeypointData) -> None:
-    from kptk.skeleton import COCO17
+    from tqdm.auto import tqdm
 
     joints = len(data.skeleton)
     if pipe.pose is not None and joints not in (0, len(COCO17)):
@@ -148,27 +122,50 @@ def _check_joints(pipe: Pipeline, data: KeypointData) -> None:
             f"The keypoint model places {len(COCO17)} joints; the data has {joints}. Evaluate "
             "results of a model for these joints with evaluate(predictions=..., annotations=...)."
         )
-
-
-def _image_ids(pipe: Pipeline, data: KeypointData) -> list[int]:
-    """A pose model alone has nothing to do where nobody is."""
-    return [i for i in data.image_ids if pipe.detector is not None or data.people(i)]
-
-
-def _chunks(image_ids: Sequence[int], progress: bool) -> Iterator[list[int]]:
-    from tqdm.auto import tqdm
-
-    from kptk.models.zoo import show_progress
-
+    pose = pipe.pose if joints else None
+    if pipe.detector is None and pose is None:
+        raise DataError("The data must have keypoints to evaluate a keypoint model. It has none.")
+    candidates: list[Instances] = []
+    people: list[Instances] = []
+    # a pose model alone has nothing to do where nobody is
+    image_ids = [i for i in data.image_ids if pipe.detector is not None or data.people(i)]
     hidden = not (progress and show_progress())
     with tqdm(total=len(image_ids), unit=" images", desc="evaluate", disable=hidden) as bar:
         for start in range(0, len(image_ids), _CHUNK):
-            chunk = list(image_ids[start : start + _CHUNK])
-            yield chunk
+            chunk = image_ids[start : start + _CHUNK]
+            images = [_read(data, image_id) for image_id in chunk]
+            found = [Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))] * len(chunk)
+            if pipe.detector is not None:
+                found = pipe.detector.predict(
+                    images, threshold=min_score, batch_size=pipe.det_batch_size
+                )
+            boxes = [boxes[:MAX_CANDIDATES] for boxes, _ in found]
+            gt = [_ground_truth_boxes(data, image_id, ppdet_boxes) for image_id in chunk]
+            every = [*boxes, *(gt_boxes for gt_boxes, _ in gt)]
+            points: list[NDArray[np.float32]] = [
+                np.zeros((len(some), 0, 3), np.float32) for some in every
+            ]
+            if pose is not None:
+                points = pose.predict([*images, *images], every, batch_size=pipe.kpt_batch_size)
+            for k, image_id in enumerate(chunk):
+                scores = found[k].scores[:MAX_CANDIDATES]
+                candidates.append(_instances(pipe, image_id, boxes[k], scores, points[k]))
+                gt_boxes, ids = gt[k]
+                ones = np.ones(len(ids), np.float32)
+                on_gt = points[len(chunk) + k]
+                people.append(_instances(pipe, image_id, gt_boxes, ones, on_gt, ids))
             bar.update(len(chunk))
+    placed = joints if pose is not None else 0
+    return Predictions(
+        candidates=Instances.concatenate(candidates, placed) if pipe.detector is not None else None,
+        people=Instances.concatenate(people, placed) if pose is not None else None,
+        image_ids=tuple(data.image_ids),
+        made_by={},
+        category_id=data.category_id,
+    )
 
 
-def _read(data: KeypointData, image_id: int) -> Image:
+def _read(data: KeypointData, image_id: int) -> NDArray[np.uint8]:
     try:
         return data.read(image_id)
     except InputError as error:
@@ -178,72 +175,45 @@ def _read(data: KeypointData, image_id: int) -> Image:
         ) from error
 
 
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """Ground-truth boxes (N, 4) x1, y1, x2, y2 of single people, and their annotations' ids."""
-
-    boxes: NDArray[np.float32]
-    ids: list[int]
-
-
-def _given_boxes(data: KeypointData, image_id: int, ppdet_boxes: bool) -> _Given:
-    people = data.people(image_id)
-    boxes = np.array([a["bbox"] for a in people], np.float64).reshape(-1, 4)
-    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+def _ground_truth_boxes(
+    data: KeypointData, image_id: int, ppdet_boxes: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes (N, 4) x1, y1, x2, y2 of single people with an area, and their annotations' ids."""
+    people = Instances.from_annotations(data.people(image_id), len(data.skeleton))
+    corners = people.boxes
     if ppdet_boxes:  # KeypointTopDownCocoDataset._load_coco_keypoint_annotations
         image = data.image(image_id)
-        start = np.maximum(0, boxes[:, :2])
+        start = np.maximum(0, corners[:, :2])
         last = np.array([image["width"], image["height"]]) - 1
-        end = np.minimum(last, start + np.maximum(0, boxes[:, 2:] - 1))
-        corners = np.concatenate([start, end], axis=1)
+        size = np.array([a["bbox"][2:] for a in data.people(image_id)], np.float64).reshape(-1, 2)
+        corners = np.concatenate([start, np.minimum(last, start + np.maximum(0, size - 1))], axis=1)
     rounded = corners.astype(np.float32)
     good = (rounded[:, 2:] > rounded[:, :2]).all(axis=1)
-    ids = [people[i]["id"] for i in np.flatnonzero(good)]
-    return _Given(rounded[good], ids)
+    return rounded[good], people.ids[good]
 
 
-def _detect(pipe: Pipeline, images: Sequence[Image], min_score: float) -> list[Detections]:
-    from kptk.pipeline.detector import Detections
-
-    if pipe.detector is None:
-        nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-        return [nobody for _ in images]
-    found = pipe.detector.predict(images, threshold=min_score, batch_size=pipe.det_batch_size)
-    return [Detections(b[:MAX_CANDIDATES], s[:MAX_CANDIDATES]) for b, s in found]
-
-
-def _poses(
-    pipe: Pipeline | None,
-    images: Sequence[Image],
-    found: Sequence[Detections],
-    given: Sequence[_Given],
-) -> tuple[list[Any], list[Any]]:
-    """Poses on detected and on ground-truth boxes: all people of the images in one go."""
-    if pipe is None or pipe.pose is None:
-        return [None] * len(images), [None] * len(images)
-    boxes = [detections.boxes for detections in found] + [people.boxes for people in given]
-    points = pipe.pose.predict([*images, *images], boxes, batch_size=pipe.kpt_batch_size)
-    return points[: len(images)], points[len(images) :]
-
-
-def _records(
-    base: Record,
+def _instances(
+    pipe: Pipeline,
+    image_id: int,
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
-    points: NDArray[np.float32] | None,
-    pipe: Pipeline,
-) -> list[Record]:
-    corners = boxes.astype(np.float64)
-    sizes = corners[:, 2:] - corners[:, :2]
-    records = [
-        {**base, "bbox": [float(v) for v in (*corner[:2], *size)], "score": float(score)}
-        for corner, size, score in zip(corners, sizes, scores, strict=True)
-    ]
-    if points is None or pipe.pose is None:
-        return records
-    _, crops = crop_boxes(boxes, pipe.pose.model.input_size)
-    for record, person, crop in zip(records, points, crops, strict=True):
-        known = np.isfinite(person).all(axis=1, keepdims=True)
-        record["keypoints"] = np.where(known, person, 0).ravel().astype(float).tolist()
-        record["crop_area"] = float(crop.prod())
-    return records
+    points: NDArray[np.float32],
+    ids: NDArray[np.int64] | None = None,
+) -> Instances:
+    """People of one image; their area is that of the crop, what the pose model looked at."""
+    n = len(boxes)
+    areas = np.full(n, np.nan)
+    keypoints = points.astype(np.float64)
+    if pipe.pose is not None and points.shape[1]:
+        _, crops = crop_boxes(boxes, pipe.pose.model.input_size)
+        areas = crops.prod(axis=1).astype(np.float64)
+        keypoints[~np.isfinite(keypoints).all(axis=2)] = np.nan
+    return Instances(
+        image_ids=np.full(n, image_id, np.int64),
+        boxes=boxes.astype(np.float64),
+        scores=scores.astype(np.float64),
+        keypoints=keypoints,
+        areas=areas,
+        ids=np.full(n, -1, np.int64) if ids is None else ids,
+        crowd=np.zeros(n, np.bool_),
+    )

@@ -1,4 +1,4 @@
-"""What a number rests on: data, models, engine, versions."""
+"""Evaluation: up to three sets of COCO statistics, what they rest on, and how they show."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kptk.evaluation.ground_truth import Truth
+from kptk.evaluation.ground_truth import GroundTruth
 from kptk.evaluation.predictions import Predictions
-from kptk.evaluation.scores import Scores, Scoring, percent
-from kptk.files import write_json
+from kptk.evaluation.scores import Scores, Scoring, percent, plot_curves
+from kptk.files import file_hash, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def ignore_note(count: int) -> list[str]:
     ]
 
 
-def data_provenance(truth: Truth) -> dict[str, Any]:
+def data_provenance(truth: GroundTruth) -> dict[str, Any]:
     """Name, hash, joints and sigmas of the data."""
     data: dict[str, Any] = {"name": truth.name, "sha256": truth.sha256}
     if truth.skeleton is not None:
@@ -55,31 +55,27 @@ def data_provenance(truth: Truth) -> dict[str, Any]:
 def made_by_of(pipe: Pipeline, scoring: Scoring, as_published: bool) -> dict[str, Any]:
     """Models with their hashes and engines, and how the predictions were made."""
     models: dict[str, Any] = {}
-    if pipe.detector is not None:
-        models["detector"] = _model(pipe.detector)
+    stages: dict[str, Detector | PoseModel | None] = {"detector": pipe.detector, "pose": pipe.pose}
+    for name, stage in stages.items():
+        if stage is None:
+            continue
+        model = stage.model
+        models[name] = {
+            "name": model.name,
+            "folder": model.path.name,
+            "sha256": file_hash(*model.weights) if model.weights else None,
+            "input_size": list(model.input_size),
+            "engine": stage.engine.name,
+            "device": stage.engine.device,
+            "precision": stage.engine.precision,
+        }
     if pipe.pose is not None:
-        switches = {"flip": pipe.pose.flip, "udp": pipe.pose.udp}
-        models["pose"] = {**_model(pipe.pose), **switches}
+        models["pose"] |= {"flip": pipe.pose.flip, "udp": pipe.pose.udp}
     return {
         "models": models,
         "det_threshold": own_threshold(pipe),
         "candidates_from": scoring.min_score,
         "ground_truth_boxes": "as PaddleDetection cuts them" if as_published else "as annotated",
-    }
-
-
-def _model(stage: Detector | PoseModel) -> dict[str, Any]:
-    from kptk.files import file_hash
-
-    model = stage.model
-    return {
-        "name": model.name,
-        "folder": model.path.name,
-        "sha256": file_hash(*model.weights) if model.weights else None,
-        "input_size": list(model.input_size),
-        "engine": stage.engine.name,
-        "device": stage.engine.device,
-        "precision": stage.engine.precision,
     }
 
 
@@ -92,9 +88,6 @@ def versions() -> dict[str, Any]:
     names = ("numpy", "pycocotools")
     python = ".".join(map(str, sys.version_info[:3]))
     return {"versions": {"kptk": __version__, "python": python, **{n: version(n) for n in names}}}
-
-
-# ---- result: Evaluation: up to three sets of COCO statistics, their provenance, and how they show.
 
 
 # Where the two kinds of statistics share a name, they share a column.
@@ -118,7 +111,7 @@ class Evaluation:
         sections: sets of statistics by name: ``detector``, ``pose``, ``end_to_end`` of a
             pipeline; ``keypoints`` or ``bbox`` of a file of results.
         predictions: what the pipeline said; None for a file of results.
-        provenance: data, models, engine, versions, and what was mended on the way (``notes``).
+        provenance: data, models, engine, versions, and what was repaired on the way (``notes``).
     """
 
     name: str
@@ -155,7 +148,7 @@ class Evaluation:
     def json(self) -> dict[str, Any]:
         """Statistics from 0 to 1 (undefined: None) by section, and the provenance."""
         numbers = {
-            name: {key: _or_none(value) for key, value in scores.items()}
+            name: {key: _finite(value) for key, value in scores.items()}
             for name, scores in self.sections.items()
         }
         details = {name: dict(scores.provenance) for name, scores in self.sections.items()}
@@ -187,7 +180,8 @@ class Evaluation:
         target = Path(folder).expanduser()
         write_json(target / "evaluation.json", self.json)
         for name, scores in self.sections.items():
-            write_json(target / f"{name}_results.json", _writable(scores.results))
+            records = [{key: _finite(v) for key, v in r.items()} for r in scores.results]
+            write_json(target / f"{name}_results.json", records)
         if self.predictions is not None:
             self.predictions.save(target)
         return target
@@ -224,22 +218,34 @@ class Evaluation:
         Returns:
             The axes.
         """
-        from kptk.evaluation.scores import plot_curves
-
         return plot_curves(list(self.sections.values()), ax, (0.5, 0.75))
+
+    def _table(self) -> list[list[str]]:
+        """Head and rows as texts: AP in percent, of whole tenths, the same on every machine."""
+        shown = [c for c in _COLUMNS if any(c in s for s in self.sections.values())]
+        rows = [["", "boxes", "scores", *shown, "people"]]
+        for scores in self.sections.values():
+            source = scores.provenance
+            numbers = [percent(scores[c]) if c in scores else "" for c in shown]
+            people = str(source["counts"]["evaluated"])
+            rows.append(
+                [scores.title, source["box_source"], source["score_mode"], *numbers, people]
+            )
+        return rows
 
     @property
     def text(self) -> str:
         """The table as plain text, AP in percent, and the notes below it."""
-        shown = self._shown()
-        heads = ["", "boxes", "scores", *shown, "people"]
-        rows = [heads, *(_row(s, shown) for s in self.sections.values())]
+        rows = self._table()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [_line(row, widths) for row in rows]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < 3 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.provenance["notes"])])
-
-    def _shown(self) -> list[str]:
-        return [c for c in _COLUMNS if any(c in s for s in self.sections.values())]
 
     def __repr__(self) -> str:
         parts = [
@@ -249,54 +255,23 @@ class Evaluation:
         return f"<Evaluation {self.name}: {', '.join(parts)}; {counts['images']} images>"
 
     def _repr_html_(self) -> str:
-        """A table of whole tenths, so that it is the same on every machine."""
-        shown = self._shown()
-        heads = ["", "boxes", "scores", *shown, "people"]
-        rows = [_row(s, shown) for s in self.sections.values()]
+        def line(cells: Iterable[str], tag: str) -> str:
+            inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+            return f"<tr>{inner}</tr>"
+
+        heads, *rows = self._table()
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.provenance["notes"])
         images = next(iter(self.sections.values())).provenance["counts"]["images"]
         title = f"<p><b>{html.escape(self.name)}</b>: {images} images, AP in percent</p>"
         return (
-            f"{title}<table><thead>{_cells(heads, 'th')}</thead>"
-            f"<tbody>{''.join(_cells(row, 'td') for row in rows)}</tbody></table>"
+            f"{title}<table><thead>{line(heads, 'th')}</thead>"
+            f"<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
             + (f"<ul>{notes}</ul>" if notes else "")
         )
 
 
-def _row(scores: Scores, columns: Iterable[str]) -> list[str]:
-    source = scores.provenance
-    numbers = [percent(scores[c]) if c in scores else "" for c in columns]
-    people = str(source["counts"]["evaluated"])
-    return [scores.title, source["box_source"], source["score_mode"], *numbers, people]
-
-
-def _cells(values: Iterable[str], tag: str) -> str:
-    inner = "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
-    return f"<tr>{inner}</tr>"
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _writable(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Results with null for joints that are NaN."""
-    return [
-        {
-            key: [_or_none(v) if isinstance(v, float) else v for v in value]
-            if isinstance(value, list)
-            else value
-            for key, value in record.items()
-        }
-        for record in records
-    ]
-
-
-def _line(row: Iterable[str], widths: Iterable[int]) -> str:
-    """Texts to the left, numbers to the right."""
-    texts = 3
-    cells = [
-        cell.ljust(width) if i < texts else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null in its place, also inside a list."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

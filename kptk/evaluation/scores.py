@@ -1,4 +1,11 @@
-"""COCO average precision by pycocotools, the authority for every headline number."""
+"""COCO statistics of one set of results: ranking, pycocotools' numbers, tables, curves.
+
+Two ways to rank poses. ``ppdet``, as PaddleDetection evaluates and publishes: box score times the
+mean of the keypoint scores above .2, over all candidates, then OKS-NMS at .9. ``deploy``, as
+PaddleX's pipeline emits: the detector's score alone, over the boxes at or above the threshold, no
+OKS-NMS. On ground-truth boxes every box has score 1, so there ``deploy`` ranks by the mean of all
+keypoint scores: with tied scores the order of the file would decide.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ import copy
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,146 +29,29 @@ from kptk.evaluation.matching import (
     THRESHOLDS,
     Kind,
     Matches,
-    Points,
     accumulate,
     average,
     match,
     nan_mean,
 )
+from kptk.geometry import oks_nms
 from kptk.inputs import check_threshold
+from kptk.instances import Instances
 from kptk.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-
-def coco_stats(
-    annotations: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    kind: str,
-    sigmas: Sequence[float] | None = None,
-) -> dict[str, float]:
-    """Score results against COCO annotations by pycocotools, which repairs nothing.
-
-    What pycocotools stumbles over (no ``area``, id 0, ...) is mended by ``kptk.evaluate``; here it
-    is as there, but for three things: no results are allowed, a joint that is NaN matches nothing
-    instead of everything, and sizes of poses come from their joints even where they carry a
-    ``bbox``.
-
-    Args:
-        annotations: a COCO annotation file's content (``images``, ``annotations``, ``categories``).
-        results: COCO result records: ``image_id``, ``category_id``, ``score`` and ``bbox`` (xywh)
-            or ``keypoints`` (x, y, v for each joint). Empty is allowed: everything is 0.
-        kind: ``"bbox"`` or ``"keypoints"``.
-        sigmas: OKS sigma of each joint; None: COCO's 17.
-
-    Returns:
-        The 12 box or 10 keypoint statistics by name, in 0 to 1; NaN where COCO leaves one undefined
-        (no ground truth of that size).
-
-    Raises:
-        DataError: ``kind`` is neither, or the sigmas are not as many as the joints.
-    """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if kind not in NAMES:
-        raise DataError(f"kind must be 'bbox' or 'keypoints'. Got {kind!r}.")
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = copy.deepcopy(dict(annotations))
-        truth.createIndex()
-        evaluator = COCOeval(truth, _load_results(truth, results, kind), kind)
-        if kind == "keypoints":
-            evaluator.params.kpt_oks_sigmas = _sigmas(sigmas, evaluator, annotations, results)
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    values = [float(value) for value in evaluator.stats]
-    return {
-        name: value if value >= 0 else math.nan
-        for name, value in zip(NAMES[kind], values, strict=True)
-    }
-
-
-def _load_results(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
-    """Results as pycocotools' COCO object."""
-    from pycocotools.coco import COCO
-
-    shape = "bbox" if kind == "bbox" else "keypoints"
-    if not results:  # loadRes cannot take an empty list
-        found = COCO()
-        found.dataset = {**truth.dataset, "annotations": []}
-        found.createIndex()
-        return found
-    records = [
-        {key: result[key] for key in ("image_id", "category_id", "score", shape)}
-        for result in results
-    ]
-    with np.errstate(invalid="ignore"):  # of points at infinity, mended below
-        found = truth.loadRes([_finite(record) for record in records])
-    for record in found.dataset["annotations"]:
-        points = np.reshape(record.get("keypoints", []), (-1, 3))[:, :2]
-        if not np.isfinite(points).all():
-            known = points[np.isfinite(points).all(axis=1)]
-            record["area"] = float(np.prod(np.ptp(known, axis=0))) if len(known) else 0.0
-    return found
-
-
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """Missing joints moved to infinity, where their similarity is 0; NaN would make it perfect."""
-    points = record.get("keypoints")
-    if points is None or all(value is not None and math.isfinite(value) for value in points):
-        return record
-    joints = np.array(points, np.float64).reshape(-1, 3)
-    joints[~np.isfinite(joints[:, :2]).all(axis=1), :2] = np.inf
-    return {**record, "keypoints": joints.ravel().tolist()}
-
-
-def _sigmas(
-    sigmas: Sequence[float] | None,
-    evaluator: Any,
-    annotations: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-) -> Any:
-    chosen = evaluator.params.kpt_oks_sigmas if sigmas is None else np.array(sigmas, np.float64)
-    for record in (*annotations["annotations"], *results):
-        points = record.get("keypoints")
-        if points and len(points) != 3 * len(chosen):
-            raise DataError(
-                f"There must be one OKS sigma for each joint. Got {len(chosen)} sigmas, and "
-                f"{len(points)} numbers of keypoints in a record of image "
-                f"{record.get('image_id')!r}: {len(points) / 3:g} joints. Pass sigmas=."
-            )
-    return chosen
-
-
-# ---- scoring: How poses are ranked: score modes and OKS-NMS.
-#
-# ``ppdet``, as PaddleDetection evaluates and publishes: box score times the mean of the joint scores
-# above .2, over all candidates, then OKS-NMS at .9. ``deploy``, as PaddleX's pipeline emits: the
-# detector's score alone, over the boxes at or above the threshold, no OKS-NMS. On ground-truth boxes
-# every box has score 1, so there ``deploy`` ranks by the mean of all joint scores: with tied scores
-# the order of the file would decide.
-
-
 Float = NDArray[np.float64]
-
-
 Record = dict[str, Any]
-
-
 ScoreMode = Literal["ppdet", "deploy"]
 
-
 OKS_NMS = 0.9
-
-
 JOINT_THRESHOLD = 0.2  # in_vis_thre of ppdet's KeyPointTopDownCOCOEval
-
-
 MIN_SCORE = 0.01
+# Okabe and Ito's palette: told apart by colour-blind people too.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
 @dataclass(frozen=True)
@@ -220,105 +110,151 @@ def make_scoring(
     )
 
 
-def score_poses(
-    candidates: Sequence[Mapping[str, Any]], scoring: Scoring, sigmas: Sequence[float]
-) -> list[Record]:
-    """COCO keypoint results, ranked by the score mode, image by image as they come.
-
-    Args:
-        candidates: ``image_id``, ``category_id``, ``keypoints`` (x, y, score), ``score`` of the
-            box (1 for ground-truth boxes, which carry ``annotation_id``), and ``crop_area``, the
-            pixels the pose model looked at.
-        scoring: the options.
-        sigmas: OKS sigma of each joint.
-
-    Returns:
-        ``image_id``, ``category_id``, ``keypoints``, ``score``, and ``annotation_id`` where given.
-    """
-    lowest = scoring.det_threshold
-    kept = [c for c in candidates if lowest is None or c["score"] >= lowest]
-    by_image: dict[int, list[Mapping[str, Any]]] = {}
-    for candidate in kept:
-        by_image.setdefault(candidate["image_id"], []).append(candidate)
-    return [
-        record for group in by_image.values() for record in _score_image(group, scoring, sigmas)
-    ]
-
-
-def _score_image(
-    group: Sequence[Mapping[str, Any]], scoring: Scoring, sigmas: Sequence[float]
-) -> list[Record]:
-    points = np.array([c["keypoints"] for c in group], np.float64).reshape(len(group), -1, 3)
-    boxes = np.array([c["score"] for c in group], np.float64)
-    given = np.array(["annotation_id" in c for c in group])
-    scores = pose_scores(points, boxes, scoring.score_mode, given)
-    chosen = np.arange(len(group))
-    if scoring.oks_nms is not None:
-        areas = np.array([c["crop_area"] for c in group], np.float64)
-        chosen = oks_nms(points, scores, areas, sigmas, scoring.oks_nms)
-    return [_result(group[i], float(scores[i])) for i in chosen.tolist()]
-
-
-def _result(candidate: Mapping[str, Any], score: float) -> Record:
-    keys = ("image_id", "category_id", "keypoints", "annotation_id")
-    return {**{key: candidate[key] for key in keys if key in candidate}, "score": score}
-
-
 def pose_scores(
-    points: Float, boxes: Float, score_mode: ScoreMode, given: NDArray[np.bool_]
+    keypoints: Float, box_scores: Float, score_mode: ScoreMode, on_truth: NDArray[np.bool_]
 ) -> Float:
     """(N,) the score that ranks each pose.
 
     Args:
-        points: (N, K, 3) x, y, score.
-        boxes: (N,) box scores.
+        keypoints: (N, K, 3) x, y, score.
+        box_scores: (N,) scores of the boxes.
         score_mode: see the module.
-        given: (N,) whether the box is a ground truth's.
+        on_truth: (N,) whether the box is a ground truth's.
     """
-    peaks = points[..., 2]
+    peaks = np.nan_to_num(keypoints[..., 2])
     if score_mode == "deploy":
-        return np.where(given, peaks.mean(axis=1), boxes)
+        return np.where(on_truth, peaks.mean(axis=1), box_scores)
     counted = peaks > JOINT_THRESHOLD
     mean = np.where(counted, peaks, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    scores: Float = mean * boxes
+    scores: Float = mean * box_scores
     return scores
 
 
-def oks_nms(
-    points: Float, scores: Float, areas: Float, sigmas: Sequence[float], threshold: float
-) -> NDArray[np.intp]:
-    """Of poses that resemble each other keep the best (ppdet's ``oks_nms``).
+def score_poses(
+    candidates: Instances, scoring: Scoring, sigmas: Sequence[float] | Float
+) -> Instances:
+    """Poses with the score that ranks them, image by image as they come; suppressed ones left out.
 
     Args:
-        points: (N, K, 3) x, y, score of the poses of one image.
-        scores: (N,) their ranks.
-        areas: (N,) pixels of their crops.
+        candidates: poses on boxes, with the boxes' scores and, as areas, the pixels that the pose
+            model looked at.
+        scoring: the options.
         sigmas: (K,) OKS sigmas.
-        threshold: poses with a higher OKS to a better one go.
+    """
+    if scoring.det_threshold is not None:
+        candidates = candidates[candidates.scores >= scoring.det_threshold]
+    scores = pose_scores(
+        candidates.keypoints, candidates.scores, scoring.score_mode, candidates.ids >= 0
+    )
+    _, first = np.unique(candidates.image_ids, return_index=True)
+    chosen = []
+    for image_id in candidates.image_ids[np.sort(first)]:
+        rows = np.flatnonzero(candidates.image_ids == image_id)
+        if scoring.oks_nms is not None:
+            rows = rows[
+                oks_nms(
+                    candidates.keypoints[rows],
+                    scores[rows],
+                    candidates.areas[rows],
+                    sigmas,
+                    scoring.oks_nms,
+                )
+            ]
+        chosen.append(rows)
+    order = np.concatenate([np.zeros(0, np.intp), *chosen])
+    return replace(candidates, scores=scores)[order]
+
+
+def coco_stats(
+    annotations: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    kind: str,
+    sigmas: Sequence[float] | None = None,
+) -> dict[str, float]:
+    """Score results against COCO annotations by pycocotools, which repairs nothing.
+
+    What pycocotools stumbles over (no ``area``, id 0, ...) is repaired by ``kptk.evaluate``; here
+    it is as there, but for three things: no results are allowed, a joint that is NaN matches
+    nothing instead of everything, and sizes of poses come from their joints even where they carry a
+    ``bbox``.
+
+    Args:
+        annotations: a COCO annotation file's content (``images``, ``annotations``, ``categories``).
+        results: COCO result records: ``image_id``, ``category_id``, ``score`` and ``bbox`` (xywh)
+            or ``keypoints`` (x, y, v for each joint). Empty is allowed: everything is 0.
+        kind: ``"bbox"`` or ``"keypoints"``.
+        sigmas: OKS sigma of each joint; None: COCO's 17.
 
     Returns:
-        Indices of the kept poses, best first.
+        The 12 box or 10 keypoint statistics by name, in 0 to 1; NaN where COCO leaves one undefined
+        (no ground truth of that size).
+
+    Raises:
+        DataError: ``kind`` is neither, or the sigmas are not as many as the joints.
     """
-    likeness = _pairwise_oks(points, areas, np.asarray(sigmas, np.float64))
-    kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        if not kept or likeness[kept, i].max() <= threshold:
-            kept.append(int(i))
-    return np.array(kept, np.intp)
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if kind not in NAMES:
+        raise DataError(f"kind must be 'bbox' or 'keypoints'. Got {kind!r}.")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = copy.deepcopy(dict(annotations))
+        truth.createIndex()
+        evaluator = COCOeval(truth, _load_results(truth, results, kind), kind)
+        if kind == "keypoints":
+            if sigmas is not None:
+                evaluator.params.kpt_oks_sigmas = np.array(sigmas, np.float64)
+            count = len(evaluator.params.kpt_oks_sigmas)
+            for record in (*annotations["annotations"], *results):
+                points = record.get("keypoints")
+                if points and len(points) != 3 * count:
+                    raise DataError(
+                        f"There must be one OKS sigma for each joint. Got {count} sigmas, and "
+                        f"{len(points)} numbers of keypoints in a record of image "
+                        f"{record.get('image_id')!r}: {len(points) / 3:g} joints. Pass sigmas=."
+                    )
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    values = [float(value) for value in evaluator.stats]
+    return {
+        name: value if value >= 0 else math.nan
+        for name, value in zip(NAMES[kind], values, strict=True)
+    }
 
 
-def _pairwise_oks(points: Float, areas: Float, sigmas: Float) -> Float:
-    """(N, N) OKS of every two poses, every joint counted, by their mean area."""
-    n, k, _ = points.shape
-    i, j = np.divmod(np.arange(n * n), n)
-    truth = np.concatenate([points[j, :, :2], np.ones((n * n, k, 1))], axis=2)
-    mean = (areas[i] + areas[j]) / 2
-    nothing = np.zeros((n * n, 4))
-    oks = Points(sigmas).similarity(points[i], truth, mean, nothing, np.zeros(n * n, np.bool_))
-    return oks.reshape(n, n)
+def _load_results(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    """Results as pycocotools' COCO object.
 
+    Missing keypoints are moved to infinity, where their similarity is 0: NaN would make it
+    perfect. Sizes are then taken from the others.
+    """
+    from pycocotools.coco import COCO
 
-# ---- scores: One set of COCO statistics, with what is behind it.
+    if not results:  # loadRes cannot take an empty list
+        found = COCO()
+        found.dataset = {**truth.dataset, "annotations": []}
+        found.createIndex()
+        return found
+    records = [
+        {key: result[key] for key in ("image_id", "category_id", "score", kind)}
+        for result in results
+    ]
+    for record in records if kind == "keypoints" else ():
+        points = np.array(record["keypoints"], np.float64).reshape(-1, 3)
+        missing = ~np.isfinite(points[:, :2]).all(axis=1)
+        if missing.any():
+            points[missing, :2] = np.inf
+            record["keypoints"] = points.ravel().tolist()
+    with np.errstate(invalid="ignore"):  # of points at infinity
+        found = truth.loadRes(records)
+    for record in found.dataset["annotations"]:
+        points = np.reshape(record.get("keypoints", []), (-1, 3))[:, :2]
+        if not np.isfinite(points).all():
+            known = points[np.isfinite(points).all(axis=1)]
+            record["area"] = float(np.prod(np.ptp(known, axis=0))) if len(known) else 0.0
+    return found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -376,11 +312,8 @@ class Scores(Mapping[str, float]):
     @cached_property
     def matches(self) -> Matches:
         """Which result belongs to which annotation, for bootstraps and error analysis."""
-        return match(self.annotations, self.results, self.kind, self._sigmas)
-
-    @property
-    def _sigmas(self) -> tuple[float, ...] | None:
-        return self.skeleton.sigmas if self.skeleton is not None else None
+        sigmas = self.skeleton.sigmas if self.skeleton is not None else None
+        return match(self.annotations, self.results, self.kind, sigmas)
 
     @cached_property
     def sizes(self) -> pd.DataFrame:
@@ -423,8 +356,11 @@ class Scores(Mapping[str, float]):
         rows = []
         for joint, name in enumerate(self.skeleton.names):
             matches = match(
-                _one_joint(self.annotations, joint),
-                [_reduced(result, joint) for result in self.results],
+                {
+                    **self.annotations,
+                    "annotations": [_one_joint(a, joint) for a in self.annotations["annotations"]],
+                },
+                [_one_joint(result, joint) for result in self.results],
                 "keypoints",
                 [self.skeleton.sigmas[joint]],
             )
@@ -513,28 +449,13 @@ def percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.1f}"
 
 
-def _one_joint(annotations: Record, joint: int) -> Record:
-    reduced = [_reduced(annotation, joint) for annotation in annotations["annotations"]]
-    return {**annotations, "annotations": reduced}
-
-
-def _reduced(record: Record, joint: int) -> Record:
+def _one_joint(record: Record, joint: int) -> Record:
     """A record with one of its joints; ignored people stay ignored."""
     points = record["keypoints"][3 * joint : 3 * joint + 3]
     reduced = {**record, "keypoints": points}
     if "num_keypoints" in record:
         reduced["num_keypoints"] = int(points[2] > 0 and record["num_keypoints"] > 0)
     return reduced
-
-
-# ---- plots: Pictures of an evaluation.
-
-
-# Okabe and Ito's palette: told apart by colour-blind people too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
-
-
-_STYLES = ("-", "--", ":")
 
 
 def plot_curves(
@@ -565,7 +486,7 @@ def plot_curves(
             ax.plot(
                 RECALLS,
                 part.precision(threshold),
-                _STYLES[k % len(_STYLES)],
+                ("-", "--", ":")[k % 3],
                 color=colour,
                 label=f"{part.title}, {measure} {threshold:g}",
             )

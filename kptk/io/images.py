@@ -50,7 +50,7 @@ def fetch(
     """
     if not re.match(r"https?://", url, re.IGNORECASE):
         raise InputError(f"A URL must start with http:// or https://. Got {url!r}.")
-    from kptk.models.zoo import offline
+    from kptk.files import offline
 
     if offline():
         raise InputError(f"KPTK_OFFLINE=1 forbids fetching {url}. Save the picture and pass it.")

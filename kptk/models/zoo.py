@@ -19,7 +19,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from kptk.errors import DownloadError, ModelError, nearest
-from kptk.files import cache_dir, file_hash, lock, make_dir, paddlex_cache, replacing
+from kptk.files import (
+    cache_dir,
+    file_hash,
+    lock,
+    make_dir,
+    offline,
+    paddlex_cache,
+    replacing,
+    show_progress,
+)
 from kptk.models.catalog import MODELS, ModelSpec
 from kptk.models.modeldir import KINDS, ModelDir, architecture_of
 
@@ -30,20 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-_NO = ("", "0", "false", "no", "off")
-
-
 _MAX_UNPACKED = 4 << 30  # bytes; the largest official archive unpacks to a twentieth of this
-
-
-def offline() -> bool:
-    """Return whether ``KPTK_OFFLINE`` forbids the network."""
-    return os.environ.get("KPTK_OFFLINE", "").strip().lower() not in _NO
-
-
-def show_progress() -> bool:
-    """Return whether progress bars are wanted: ``KPTK_PROGRESS=0`` turns them off."""
-    return os.environ.get("KPTK_PROGRESS", "1").strip().lower() not in _NO
 
 
 def fetch_file(
@@ -283,7 +279,7 @@ def _leads_out(name: str) -> bool:
 # ---- zoo: Model names → model directories: the official four, the demo pair, and your own.
 
 
-_PACKAGED = Path(__file__).parent / "demo" / "models"
+_PACKAGED = Path(__file__).parent.parent / "demo" / "models"
 
 
 def find_model(

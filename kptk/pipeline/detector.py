@@ -13,7 +13,7 @@ from kptk.errors import ModelError
 from kptk.inputs import check_batch_size, check_image, check_threshold, normalize
 
 if TYPE_CHECKING:
-    from kptk.engines.load import Engine
+    from kptk.engines.base import Engine
     from kptk.models.modeldir import ModelDir
 
 

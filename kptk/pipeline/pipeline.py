@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.engines.load import Engine, load_engine
+from kptk.engines.base import Engine
+from kptk.engines.load import load_engine
 from kptk.engines.parallel import count_devices
 from kptk.errors import ConfigError, DeviceError, InputError, KptkError, MissingDependencyError
 from kptk.inputs import check_batch_size, check_boxes, check_threshold

@@ -17,7 +17,7 @@ from kptk.inputs import check_batch_size, check_boxes, check_image, normalize
 from kptk.skeleton import COCO17
 
 if TYPE_CHECKING:
-    from kptk.engines.load import Engine
+    from kptk.engines.base import Engine
     from kptk.models.modeldir import ModelDir
 
 

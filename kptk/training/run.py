@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kptk.errors import InputError, TrainingError, nearest
-from kptk.files import environment
+from kptk.files import environment, show_progress
 from kptk.training.events import Events, add_event
 from kptk.training.export import StrPath, export_checked
 from kptk.training.settings import TrainSettings, read_settings
@@ -248,8 +248,6 @@ class Run:
             TrainingError: it failed; the message is ``error``.
         """
         from tqdm.auto import tqdm
-
-        from kptk.models.zoo import show_progress
 
         hidden = not (progress and show_progress())
         try:

@@ -150,7 +150,7 @@ class Frozen:
 
 
 class NetworkEngine:
-    """A Paddle network that stands in for an engine (see kptk.engines.load.Engine)."""
+    """A Paddle network that stands in for an engine (see kptk.engines.base.Engine)."""
 
     name = "network"
     device = "cpu"

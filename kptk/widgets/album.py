@@ -210,7 +210,8 @@ def album_of_evaluation(evaluation: Evaluation, data: KeypointData) -> Album:
             f"data must be the data that was evaluated, or a part of it. None of its {len(data)} "
             f"images is among the {len(here)} of the evaluation."
         )
-    found, given = _by_image(predictions.candidates), _by_image(predictions.people)
+    given_records = _records(predictions.people)
+    found, given = _by_image(_records(predictions.candidates)), _by_image(given_records)
     made_by = predictions.made_by
     size = made_by.get("models", {}).get("pose", {}).get("input_size") or (256, 192)
     joints = len(data.skeleton)
@@ -228,7 +229,7 @@ def album_of_evaluation(evaluation: Evaluation, data: KeypointData) -> Album:
         image_ids, data.skeleton, float(made_by.get("det_threshold") or 0.5),
         (int(size[0]), int(size[1])), True, predictions.people is not None, make, data.read,
         lambda image_id: [record["score"] for record in found[image_id]],
-        predictions.people or (), data.annotations,
+        given_records, data.annotations,
     )  # fmt: skip
 
 
@@ -270,6 +271,10 @@ def album_of_results(results: Sequence[PoseResult]) -> Album:
         range(len(results)), skeleton, np.floor(100 * lowest) / 100, (256, 192), False, False,
         make, read, lambda place: results[place].scores.tolist(),
     )  # fmt: skip
+
+
+def _records(people: Any) -> list[Record]:
+    return [] if people is None else people.to_results()
 
 
 def _by_image(records: Iterable[Record] | None) -> defaultdict[int, list[Record]]:

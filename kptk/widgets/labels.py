@@ -18,6 +18,7 @@ from kptk.coco.checks import has_size
 from kptk.coco.rules import area_of, labelled
 from kptk.errors import InputError
 from kptk.geometry import iou
+from kptk.instances import Instances
 
 if TYPE_CHECKING:
     from kptk.evaluation import Evaluation
@@ -465,6 +466,8 @@ def _records(
 ) -> Sequence[Mapping[str, Any]]:
     inner = getattr(predictions, "predictions", predictions)  # an Evaluation holds Predictions
     records = getattr(inner, "candidates", inner)
+    if isinstance(records, Instances):
+        records = records.to_results()
     if records is None:
         return []
     if isinstance(records, Sequence) and all(isinstance(r, Mapping) for r in records):

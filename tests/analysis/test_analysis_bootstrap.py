@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_analysis_poses import content_of
 
 from kptk.analysis.bundle import Bundle
 from kptk.analysis.matching import METRICS, Poses, match_poses, rank_candidates
@@ -25,6 +24,7 @@ from kptk.analysis.oracle import (
 from kptk.evaluation import accumulate, coco_stats
 from tests.analysis.bundles import bundle as make
 from tests.analysis.bundles import found, person, random_bundle
+from tests.analysis.test_analysis_poses import content_of
 from tests.coco_cases import exploded
 
 OPTIONS = AnalysisOptions()

@@ -20,6 +20,7 @@ from kptk.analysis.options import AnalysisOptions
 from kptk.evaluation import coco_stats
 from kptk.evaluation.scores import Scoring, score_poses
 from kptk.geometry import box_area
+from kptk.instances import Instances
 from tests.analysis.bundles import bundle as make
 from tests.analysis.bundles import found, person, random_bundle
 
@@ -52,13 +53,18 @@ def records_of(bundle: Bundle, image: Any, points: Any, score: Any, crop: Any) -
     ]  # fmt: skip
 
 
+def ranked(records: list[dict[str, Any]], scoring: Scoring, bundle: Bundle) -> list[dict[str, Any]]:
+    people = Instances.from_results(records, len(bundle.skeleton))
+    return score_poses(people, scoring, bundle.skeleton.sigmas).to_results()
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("threshold", [0.01, 0.5])
 def test_end_to_end_equals_the_evaluation(seed: int, threshold: float) -> None:
     bundle = random_bundle(seed)
     rows = bundle.candidates
     records = records_of(bundle, rows.image, rows.points, rows.score, rows.crop)
-    scored = score_poses(records, Scoring("ppdet", 0.9, threshold), bundle.skeleton.sigmas)
+    scored = ranked(records, Scoring("ppdet", 0.9, threshold), bundle)
     poses = rank_candidates(bundle, OPTIONS).kept(threshold)
     assert sorted(poses.score) == pytest.approx(sorted(record["score"] for record in scored))
     expected = coco_stats(content_of(bundle), scored, "keypoints", bundle.skeleton.sigmas)
@@ -75,7 +81,7 @@ def test_given_equals_the_evaluation(seed: int) -> None:
     records = records_of(
         bundle, people.image[rows], people.given[rows], ones, bundle.given_crop[rows]
     )
-    scored = score_poses(records, Scoring(), bundle.skeleton.sigmas)
+    scored = ranked(records, Scoring(), bundle)
     expected = coco_stats(content_of(bundle), scored, "keypoints", bundle.skeleton.sigmas)
     actual = statistics(match_poses(bundle, rank_given(bundle, OPTIONS).kept(), OPTIONS))
     assert actual == pytest.approx({name: expected[name] for name in METRICS}, abs=1e-12)

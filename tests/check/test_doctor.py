@@ -49,7 +49,7 @@ def test_missing_and_renamed_distributions(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_good_keypoint_model_passes_in_every_engine(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    checks = trial.check_model(keypoint_dir(tmp_path / "kpt"), IMAGE, size=(128, 96))
+    checks = trial.try_model(keypoint_dir(tmp_path / "kpt"), IMAGE, size=(128, 96))
     assert all(check.ok for check in checks), checks
     assert "heatmaps (1, 17, 32, 24)" in checks[0].detail
     assert checks[0].ms is not None
@@ -59,7 +59,7 @@ def test_a_good_keypoint_model_passes_in_every_engine(tmp_path: Path) -> None:
 
 def test_a_good_detector_passes(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    check = trial.check_model(write_detector(tmp_path / "det"), IMAGE)[0]
+    check = trial.try_model(write_detector(tmp_path / "det"), IMAGE)[0]
     assert check.ok, check
     assert check.detail == "1 boxes"
 
@@ -67,12 +67,12 @@ def test_a_good_detector_passes(tmp_path: Path) -> None:
 def test_what_is_wrong_becomes_a_failed_check(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     folder = keypoint_dir(tmp_path / "kpt")
-    (check,) = trial.check_model(folder, IMAGE, size=(256, 192))
+    (check,) = trial.try_model(folder, IMAGE, size=(256, 192))
     assert not check.ok
     assert "(256, 192)" in check.detail
     (folder / "inference.onnx").write_bytes(b"damaged")
-    assert not any(check.ok for check in trial.check_model(folder, IMAGE))
-    (check,) = trial.check_model(tmp_path / "nowhere", IMAGE)
+    assert not any(check.ok for check in trial.try_model(folder, IMAGE))
+    (check,) = trial.try_model(tmp_path / "nowhere", IMAGE)
     assert not check.ok
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from test_config import NEW, OLD, write
 
 from kptk.errors import ConfigError, KptkError, ModelError
 from kptk.pipeline.config import load_config, swap_weights
+from tests.pipeline.test_config import NEW, OLD, write
 from tests.tiny_models import detector_dir, keypoint_config, keypoint_dir, write_config
 
 

@@ -245,9 +245,10 @@ def test_wrong_arguments(data: KeypointData) -> None:
 
 def test_candidates_are_taken_from_whatever_holds_them() -> None:
     from kptk.evaluation.predictions import Predictions
+    from kptk.instances import Instances
 
     class OfEvaluation:
-        predictions = Predictions(DETECTIONS, None, (2,), {})
+        predictions = Predictions(Instances.from_results(DETECTIONS, 17), None, (2,), {})
 
     for source in (DETECTIONS, OfEvaluation.predictions, OfEvaluation()):
         found = candidates_by_image(source, 17)

@@ -19,7 +19,7 @@ from kptk.training import run as launch
 from kptk.training import run as run_module
 from kptk.training.run import load_run
 from kptk.widgets.monitor import Progress, TrainingMonitor, duration, log_tail, look_at
-from tests.training.fakes import WORKER, make_run
+from tests.training.runs import WORKER, make_run
 
 EVENTS = [
     {"event": "start", "step": 0, "steps": 4, "samples": 8},

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.fakes import make_run
+from tests.training.runs import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

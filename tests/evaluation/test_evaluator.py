@@ -105,7 +105,7 @@ def test_crowds_and_people_without_points(tmp_path: Path) -> None:
     found = {1: [row(A, 0.5), row(B, 0.9), row(C, 0.8)]}
     ev = kptk.evaluate(fake_pipeline(found), data)
     assert [s["AP"] for s in ev.sections.values()] == pytest.approx([1, 1, 1])
-    assert [p["annotation_id"] for p in ev.predictions.people] == [1, 2]
+    assert ev.predictions.people.ids.tolist() == [1, 2]
     assert [p["annotation_id"] for p in ev.pose.results] == [1]
     assert ev.pose.provenance["without_keypoints"] == 1
     counts = ev.end_to_end.provenance["counts"]

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from kptk.errors import InputError
-from kptk.evaluation.scores import Scoring, make_scoring, oks_nms, pose_scores, score_poses
+from kptk.evaluation.scores import Scoring, make_scoring, pose_scores, score_poses
+from kptk.geometry import oks_nms
+from kptk.instances import Instances
 from kptk.skeleton import COCO17
 
 
@@ -56,7 +58,7 @@ def test_oks_nms_is_ppdets(keypoint_utils: ModuleType, seed: int, threshold: flo
 def test_nobody() -> None:
     nothing = np.zeros(0)
     assert len(oks_nms(np.zeros((0, 17, 3)), nothing, nothing, COCO17.sigmas, 0.9)) == 0
-    assert score_poses([], Scoring(), COCO17.sigmas) == []
+    assert len(score_poses(Instances.from_results([], 17), Scoring(), COCO17.sigmas)) == 0
 
 
 def test_scores_by_hand() -> None:

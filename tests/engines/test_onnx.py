@@ -9,11 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-import kptk.engines.load
 import kptk.engines.onnx
 from kptk.engines.base import parse_device
 from kptk.engines.load import load_engine
-from kptk.engines.onnx import FixedBatches, cuda_options, preload_libraries
+from kptk.engines.onnx import (
+    FixedBatches,
+    OnnxRuntimeEngine,
+    cuda_options,
+    preload_libraries,
+)
 from kptk.errors import ModelError
 from kptk.models.modeldir import ModelDir
 from tests.tiny_models import keypoint_dir, onnx_detector_dir, patch_sums, write_onnx
@@ -23,7 +27,7 @@ onnx = pytest.importorskip("onnx")
 NOISE = np.random.default_rng(1).standard_normal((70, 3, 128, 96)).astype(np.float32)
 
 
-class Counting(kptk.engines.load.OnnxRuntimeEngine):
+class Counting(OnnxRuntimeEngine):
     """The CPU's engine, which says that it is the second GPU's and keeps the batch sizes."""
 
     def __init__(self, onnx: Path, place: Any, threads: int) -> None:
@@ -117,7 +121,7 @@ def test_what_does_not_fit_is_an_error_as_before(
 
 
 def test_pose_models_on_a_gpu_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kptk.engines.load, "OnnxRuntimeEngine", Counting)
+    monkeypatch.setattr(kptk.engines.onnx, "OnnxRuntimeEngine", Counting)
     pose = ModelDir.open(keypoint_dir(tmp_path / "kpt"))
     found = load_engine(pose, engine="onnxruntime", device="gpu:1")
     assert (found.name, found.device) == ("onnxruntime", "gpu:1")
@@ -131,7 +135,7 @@ def test_pose_models_on_a_gpu_get_them(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_file_whose_batch_is_fixed_is_run_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kptk.engines.load, "OnnxRuntimeEngine", Counting)
+    monkeypatch.setattr(kptk.engines.onnx, "OnnxRuntimeEngine", Counting)
     folder = keypoint_dir(tmp_path / "kpt")
     model = onnx.load(folder / "inference.onnx")
     for value in (*model.graph.input, *model.graph.output):

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 import kptk.engines.load
+import kptk.engines.onnx
 import kptk.engines.openvino
 import kptk.files
-from kptk.engines.base import parse_device
+from kptk.engines.base import Device, Engine, parse_device
 from kptk.engines.load import load_engine
+from kptk.engines.onnx import has_cuda
 from kptk.errors import DeviceError, MissingDependencyError, ModelError
 from kptk.models.modeldir import ModelDir
 from kptk.models.zoo import find_model
@@ -97,7 +99,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def check_outputs(engine: kptk.engines.load.Engine) -> None:
+def check_outputs(engine: Engine) -> None:
     heatmaps, argmax = engine.run({"image": IMAGE})
     expected = patch_sums(IMAGE)
     assert heatmaps.dtype == np.float32 and argmax.dtype == np.int64
@@ -192,10 +194,10 @@ def test_what_native_code_prints_is_kept_from_standard_output(
 ) -> None:
     import os
 
-    from kptk.engines.paddle import _standard_output_closed
+    from kptk.engines.paddle import standard_output_closed
 
     print("before")
-    with _standard_output_closed():
+    with standard_output_closed():
         os.write(1, b"ReduceMeanCheckIfOneDNNSupport\n")
     print("after")
     assert capfd.readouterr().out == "before\nafter\n"
@@ -266,8 +268,15 @@ def test_engine_names(onnx_model: ModelDir) -> None:
         load_engine(onnx_model, engine="onnx-runtime")
 
 
+def build_with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+
+
 def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
-    if kptk.engines.load._ort_has_cuda():
+    if has_cuda():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(DeviceError, match="CPU build"):
         load_engine(onnx_model, engine="onnxruntime", device="gpu:0")
@@ -278,12 +287,12 @@ def test_devices_this_build_lacks(onnx_model: ModelDir) -> None:
 
 
 def test_the_number_of_a_gpu_reaches_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kptk.engines.load, "_ort_has_cuda", lambda: True)
-    place = kptk.engines.load.Device("gpu", 1)
-    _, providers = kptk.engines.load._ort_providers(place)
+    build_with_cuda(monkeypatch)
+    place = Device("gpu", 1)
+    _, providers = kptk.engines.onnx._providers(place)
     name, options = providers[0]
     assert (name, options["device_id"]) == ("CUDAExecutionProvider", "1")
-    assert kptk.engines.openvino._openvino_target(place, ["CPU", "GPU.0", "GPU.1"]) == (
+    assert kptk.engines.openvino._target(place, ["CPU", "GPU.0", "GPU.1"]) == (
         place,
         "GPU.1",
     )
@@ -339,12 +348,12 @@ def test_auto_means_the_gpu_where_onnx_runtime_has_one(
     onnx_model: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU build is imitated: what CUDA's provider answers where no GPU is, is the CPU's."""
-    assert kptk.engines.load._ort_providers(parse_device("auto"))[0] == parse_device("cpu")
-    monkeypatch.setattr(kptk.engines.load, "_ort_has_cuda", lambda: True)
-    place, providers = kptk.engines.load._ort_providers(parse_device("auto"))
+    assert kptk.engines.onnx._providers(parse_device("auto"))[0] == parse_device("cpu")
+    build_with_cuda(monkeypatch)
+    place, providers = kptk.engines.onnx._providers(parse_device("auto"))
     assert place == parse_device("gpu") and providers[0][0] == "CUDAExecutionProvider"
     monkeypatch.setattr(
-        kptk.engines.load, "_ort_providers", lambda _: (place, ["CPUExecutionProvider"])
+        kptk.engines.onnx, "_providers", lambda _: (place, ["CPUExecutionProvider"])
     )
     assert load_engine(onnx_model, engine="onnxruntime", device="auto").device == "cpu"
     with pytest.raises(DeviceError, match="could not open gpu:0"):
@@ -390,11 +399,11 @@ class FakePaddle:
 )
 def test_paddle_takes_the_device_asked_for(asked: str, got: str) -> None:
     from kptk.engines.base import parse_device
-    from kptk.engines.paddle import _paddle_device
+    from kptk.engines.paddle import _find_device
 
-    assert str(_paddle_device(FakePaddle, parse_device(asked))) == got
+    assert str(_find_device(FakePaddle, parse_device(asked))) == got
     with pytest.raises(DeviceError, match=r"finds cpu, npu:0, gpu:0, gpu:1; 'gpu:2' is not"):
-        _paddle_device(FakePaddle, parse_device("gpu:2"))
+        _find_device(FakePaddle, parse_device("gpu:2"))
 
 
 def test_an_official_model_without_paddle_says_what_to_install(
@@ -427,9 +436,7 @@ def test_an_onnx_file_needs_no_paddle(onnx_model: ModelDir) -> None:
 
 
 @pytest.fixture(scope="module")
-def tinypose_engines(
-    reference_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> list[kptk.engines.load.Engine]:
+def tinypose_engines(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Engine]:
     """The reference weights, exported once, in every engine that is installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KPTK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
@@ -447,7 +454,7 @@ def noise(seed: int) -> np.ndarray:
 @needs("paddle", "ppdet", "paddle2onnx")
 @pytest.mark.slow
 def test_all_engines_give_the_same_heatmaps(
-    tinypose_engines: list[kptk.engines.load.Engine],
+    tinypose_engines: list[Engine],
 ) -> None:
     assert len(tinypose_engines) >= 2
     first, *others = (engine.run({"image": noise(0)})[0] for engine in tinypose_engines)
@@ -460,7 +467,7 @@ def test_all_engines_give_the_same_heatmaps(
 def test_heatmaps_are_those_of_the_official_graph(
     reference_dir: Path,
     reference_weights_intact: bool,
-    tinypose_engines: list[kptk.engines.load.Engine],
+    tinypose_engines: list[Engine],
 ) -> None:
     tolerance = 1e-4 if reference_weights_intact else 0.05
     official = np.load(reference_dir / "tinypose" / "official_graph_heatmaps.npz")

@@ -80,17 +80,9 @@ def test_undefined_is_null(data: Path) -> None:
     assert (found["AP"], found["APl"]) == (0.0, None)
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--predictions", "a.json"], ["--benchmark", "crowdhuman"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--predictions", "a.json"]])
 def test_incomplete(arguments: list[str]) -> None:
     result = kptk_eval(*arguments)
     assert result.exit_code == 1
     assert result.stderr.startswith("kptk: ")
     assert "--data" in result.stderr
-
-
-def test_benchmark_without_its_data(tmp_path: Path) -> None:
-    result = kptk_eval("--benchmark", "coco-val2017", "--data", tmp_path)
-    assert result.exit_code == 1
-    assert "annotation files" in result.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kptk
-import kptk.engines.load
+import kptk.engines.onnx
 from kptk.demo import demo_images
 from kptk.engines.load import load_engine
 from kptk.engines.parallel import Replicas, count_devices, spread
@@ -99,7 +99,7 @@ def fake_devices(
         made.append(Recorder(str(place)))
         return made[-1]
 
-    monkeypatch.setattr(kptk.engines.load, "OnnxRuntimeEngine", make)
+    monkeypatch.setattr(kptk.engines.onnx, "OnnxRuntimeEngine", make)
 
 
 @pytest.mark.parametrize("kind", ["gpu", "npu", "xpu", "mlu"])
