@@ -211,10 +211,12 @@ class Batches:
 
 def sample_order(n_samples: int, batch_size: int, step: int, seed: int) -> list[int]:
     """Indices of a step's samples: every sample once an epoch, epochs run on without a gap."""
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = positions // n_samples
-    orders = {e: np.random.default_rng((seed, e)).permutation(n_samples) for e in set(epochs)}
-    return [int(orders[e][p % n_samples]) for e, p in zip(epochs, positions, strict=True)]
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    orders = {
+        epoch: np.random.default_rng((seed, epoch)).permutation(n_samples)
+        for epoch in {position // n_samples for position in positions}
+    }
+    return [int(orders[position // n_samples][position % n_samples]) for position in positions]
 
 
 def detection_samples(data: DataSettings) -> list[dict[str, Any]]:

@@ -231,7 +231,8 @@ def model_card(params: Path, model: str, size: tuple[int, int]) -> str:
         model: the architecture.
         size: (height, width) of the input.
     """
-    title, run, start = model, "", params
+    title, run = model, ""
+    start: Path | None = params
     facts = [("architecture", model), ("input", f"{size[0]} x {size[1]} (height x width), RGB")]
     if params.name == "best.npz" and (params.parent / "settings.yml").is_file():
         settings = read_settings(params.parent / "settings.yml")

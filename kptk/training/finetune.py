@@ -97,10 +97,10 @@ def finetune(
             )
     start = find_start(model, weights)
     chosen = str(parse_device(device))
-    sides = {"train": train, "val": train if val is None else val}
+    splits = {"train": find_split(train, "train")}
     if val is None and not (isinstance(train, str | os.PathLike) and Path(train).is_dir()):
         raise DataError("val is needed: only where train is a folder with both may it be left out.")
-    splits = {side: find_split(data, side) for side, data in sides.items()}
+    splits["val"] = find_split(train if val is None else val, "val")
     n_samples = check_data(splits["train"], splits["val"], start.model)
     name = f"{start.model}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path("runs") / name if run_dir is None else Path(run_dir).expanduser()

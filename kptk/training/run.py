@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +52,7 @@ def start_worker(folder: Path) -> subprocess.Popen[bytes]:
 
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        for attempt in range(20):  # is_running holds the lock for an instant
+        for _ in range(20):  # is_running holds the lock for an instant
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -280,10 +281,8 @@ class Run:
         if not is_running(self.path):
             return self
         pid = int(json.loads((self.path / _PID).read_text(encoding="utf-8"))["pid"])
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
         deadline = time.monotonic() + timeout
         while is_running(self.path):
             if time.monotonic() > deadline:

@@ -159,7 +159,7 @@ class NetworkEngine:
     def __init__(self, net: Any, kind: str) -> None:
         detects = kind == "detection"
         self._net, self._outputs = net, ("bbox", "bbox_num") if detects else ()
-        self.input_names = ("image", "scale_factor") if detects else ("image",)
+        self.input_names: tuple[str, ...] = ("image", "scale_factor") if detects else ("image",)
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
         """Run the network in evaluation mode."""
@@ -247,9 +247,7 @@ class Trainer:
             from kptk.training.depthwise import speed_up
 
             speed_up(self.net)
-        self.frozen = Frozen(
-            self.net, backbone=settings.freeze_backbone, norm=settings.freeze_norm
-        )
+        self.frozen = Frozen(self.net, backbone=settings.freeze_backbone, norm=settings.freeze_norm)
         decay = settings.weight_decay
         make: Any = paddle.optimizer.AdamW
         if settings.optimizer == "momentum":

@@ -20,7 +20,15 @@ from kptk.training.data import (
     save_split,
 )
 from kptk.training.settings import DataSettings, read_settings
-from tests.training.runs import N_TRAIN, N_VAL, SAME, make_data, make_layout, make_real_run, make_run
+from tests.training.runs import (
+    N_TRAIN,
+    N_VAL,
+    SAME,
+    make_data,
+    make_layout,
+    make_real_run,
+    make_run,
+)
 
 POSE, DETECTOR = "PP-TinyPose_128x96", "PP-YOLOE-S_human"
 
@@ -74,7 +82,7 @@ def test_data_without_people_or_with_other_joints_is_refused(tmp_path: Path) -> 
         person["num_keypoints"] = 5
     file.write_text(json.dumps(content))
     five = find_split(folder, "train")
-    with pytest.raises(DataError, match="places 17 joints; train has 5"):
+    with pytest.raises(DataError, match="places 17 keypoints; train has 5"):
         check_data(five, val, POSE)
     assert check_data(five, val, DETECTOR) == N_TRAIN  # boxes are enough for a detector
     assert len(train) == N_TRAIN

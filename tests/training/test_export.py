@@ -121,6 +121,7 @@ def test_refusals_before_anything_is_exported(tmp_path: Path) -> None:
         ("demo-kpt", "full", {"overwrite": True}, "no model directory, so it is not replaced"),
         ("demo-ktp", "new", {}, "Did you mean 'demo-kpt'"),
         (run, "new", {}, "has not been evaluated yet"),
+        (Run(run), "new", {}, "has not been evaluated yet"),
         ("demo-kpt", "new", {"input_size": (100, 96)}, "multiples of 32"),
         ("demo-kpt", "new", {"like": "demo-kpt"}, "like is for a .pdparams file"),
         ("a.pdparams", "new", {"like": "tinypose"}, "like must be one of"),
@@ -130,16 +131,24 @@ def test_refusals_before_anything_is_exported(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+class ModelDirs:
+    """Opens what nobody has made."""
+
+    @staticmethod
+    def open(folder: Path) -> Path:
+        return folder
+
+
 def test_an_export_that_fails_its_check_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "run_module", lambda *_, **__: None)
+    for name in ("run_module", "onnx_file"):
+        monkeypatch.setattr(below, name, lambda *_, **__: None)
+    monkeypatch.setattr(below, "ModelDir", ModelDirs)
     failed = Check("PP-TinyPose_128x96: paddle against onnxruntime", False, "differ by 3.0")
-    monkeypatch.setattr("kptk.check.check_model", lambda *_: [failed])
+    monkeypatch.setattr(module, "try_model", lambda *_: [failed])
     with pytest.raises(ModelError, match=r"was not kept.*differ by 3\.0"):
-        export.export_weights(
-            "demo-kpt", "PP-TinyPose_128x96", tmp_path / "new", onnx=False, check=True
-        )
+        export_checked(Path("w.npz"), MODEL, tmp_path / "new", (128, 96))
     assert not list(tmp_path.iterdir())
 
 

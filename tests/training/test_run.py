@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import functools
+import _thread
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import kptk
-from kptk.errors import TrainingError
+from kptk.errors import InputError, TrainingError
 from kptk.files import environment
-from kptk.training import run as launch
 from kptk.training import run as run_module
-from kptk.training.run import Events, Run, load_run
-from tests.training.fakes import WORKER, make_run
+from kptk.training.events import Events
+from kptk.training.run import Run, compare_runs, is_running, load_run
+from kptk.training.settings import write_settings
+from tests.training.runs import WORKER, make_run
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +33,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "fake_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
-    start = functools.partial(launch.start_worker, module="fake_worker")
-    monkeypatch.setattr(run_module, "start_worker", start)
+    monkeypatch.setattr(run_module, "WORKER", "fake_worker")
 
 
 def until(run: Run, step: int) -> None:
@@ -88,7 +92,7 @@ def test_the_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None
     folder = make_run(tmp_path / "night", "hang")
     code = (
         "import pathlib, sys, kptk.training.run as launch\n"
-        "launch.start_worker(pathlib.Path(sys.argv[1]), module='fake_worker')"
+        "launch.WORKER = 'fake_worker'; launch.start_worker(pathlib.Path(sys.argv[1]))"
     )
     environ = {**environment(), "PYTHONPATH": environment()["PYTHONPATH"]}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environ)
@@ -140,17 +144,12 @@ def test_a_worker_that_cannot_listen_yet_is_stopped_all_the_same(tmp_path: Path)
     assert run.error is None
 
 
-def test_an_interrupt_stops_the_run_with_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path / "night", "hang"))
-
-    def interrupt(events: Events) -> None:
-        raise KeyboardInterrupt
 
     run.resume(wait=False)
     until(run, 3)
-    monkeypatch.setattr(run_module, "_postfix", interrupt)
+    threading.Timer(0.5, _thread.interrupt_main).start()
     assert run.wait(progress=False) is run
     assert run.status == "stopped"
     assert (run.path / "saved").read_text() == "3"
@@ -163,7 +162,7 @@ def test_the_lock_is_free_when_the_worker_was_killed(tmp_path: Path) -> None:
     os.kill(json.loads((run.path / "worker.json").read_text())["pid"], signal.SIGKILL)
     with pytest.raises(TrainingError, match="killed"):
         run.wait(progress=False)
-    assert not launch.is_running(run.path)
+    assert not is_running(run.path)
 
 
 def test_events_that_are_cut_off_are_skipped(tmp_path: Path) -> None:

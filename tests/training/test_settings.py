@@ -76,8 +76,16 @@ DATA = DataSettings(images=Path("a"), annotations=Path("a.json"))
 POSE, DETECTOR = "PP-TinyPose_128x96", "PP-YOLOE-S_human"
 
 
-def settle(model: str, n_samples: int, **wishes: Any) -> TrainSettings:
-    return complete(model, Path("w.npz"), DATA, DATA, n_samples, Wishes(**wishes))
+def settle(model: str, n_samples: int, **options: Any) -> TrainSettings:
+    outside = {name: options.pop(name) for name in ("epochs", "augment") if name in options}
+    given = {"model": model, "weights": Path("w.npz"), "train": DATA, "val": DATA, **options}
+    return complete(n_samples, given, **outside)
+
+
+def test_what_a_user_can_say_are_fields_of_the_settings() -> None:
+    ours = {"epochs", "augment", "run_dir", "wait", "progress"}  # that become other settings
+    options = set(inspect.signature(kptk.finetune).parameters) - ours
+    assert options <= set(TrainSettings.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,7 @@ def test_the_stated_rate_is_the_published_one_by_the_linear_rule() -> None:
     assert settle("PP-TinyPose_256x192", 9999, batch_size=128).learning_rate == pytest.approx(2e-3)
 
 
-def test_wishes_win() -> None:
+def test_what_is_asked_for_wins() -> None:
     settings = settle(
         POSE,
         100,
@@ -178,7 +186,7 @@ def test_the_strengths_of_augmentation_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
         ({"steps": 3, "epochs": 1}, "not both"),
         ({"steps": 0}, "steps must be a positive integer. Got 0"),
@@ -196,6 +204,6 @@ def test_the_strengths_of_augmentation_by_name() -> None:
         ({"input_size": (100, 96)}, "multiples of 32"),
     ],
 )
-def test_wrong_wishes(wishes: dict[str, Any], message: str) -> None:
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(KptkError, match=message):
-        settle(POSE, 100, **wishes)
+        settle(POSE, 100, **options)

@@ -19,6 +19,7 @@ import pytest
 import kptk
 from kptk.engines.load import load_engine
 from kptk.errors import DataError, ModelError, TrainingError
+from kptk.files import run_module
 from kptk.models.modeldir import ModelDir
 from kptk.models.weights import read_weights
 from kptk.models.zoo import find_model
@@ -96,10 +97,10 @@ def test_the_worker_survives_the_full_disk_that_it_reports(
     def fail(*_: object, **__: object) -> None:
         raise FULL
 
-    monkeypatch.setattr(worker, "Trainer", fail)
+    monkeypatch.setattr(module, "Trainer", fail)
     if not writable:
-        monkeypatch.setattr(worker, "add_event", fail)
-    assert worker.main(folder) == 1
+        monkeypatch.setattr(module, "add_event", fail)
+    assert module.main(folder) == 1
     file = folder / "events.jsonl"
     assert file.exists() == writable
     if writable:
@@ -138,11 +139,11 @@ def test_frozen_arrays_are_the_same_bit_by_bit(
     backbone: bool, norm: bool, moving: set[str]
 ) -> None:
     net = tiny()
-    frozen = freeze(net, backbone=backbone, norm=norm)
+    frozen = Frozen(net, backbone=backbone, norm=norm)
     learning = [p for p in net.parameters() if not p.stop_gradient]  # type: ignore[attr-defined]
     optimizer = paddle.optimizer.AdamW(0.1, parameters=learning, weight_decay=0.1)
     before = {name: value.numpy() for name, value in net.state_dict().items()}  # type: ignore[attr-defined]
-    frozen.train(net)
+    frozen.train()
     x = paddle.to_tensor(np.random.default_rng(0).normal(3, 2, (4, 2, 3, 3)).astype("float32"))
     (net(x) ** 3).mean().backward()  # type: ignore[operator]
     optimizer.step()
@@ -181,18 +182,8 @@ def test_the_same_numbers_as_evaluate(
     monkeypatch.setattr(module, "NetworkEngine", _Engine)
     day = kptk.demo_path("day")
     data = kptk.load_coco(day, split="val")
-    settings = TrainSettings(
-        model=model,
-        train=DataSettings(images=day / "images", annotations=data.annotations_path),
-        val=DataSettings(images=day / "images", annotations=data.annotations_path),
-        input_size=size,
-        eval_images=6,
-        steps=1,
-        batch_size=1,
-        learning_rate=0.1,
-        sample_transforms=[],
-        batch_transforms=[],
-    )
+    changes = {"model": model, "input_size": size, "eval_images": 6}
+    settings = tiny_settings(day / "images", data.annotations_path, **changes)
     stats = module.validate(name, settings)
     expected = kptk.evaluate(
         kptk.create_model(name, engine="onnxruntime"), data, max_images=6, progress=False
@@ -205,34 +196,20 @@ def test_the_same_numbers_as_evaluate(
 def test_images_without_labelled_people_give_no_ap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import json
-    import math
-
     monkeypatch.setattr(module, "NetworkEngine", _Engine)
     folder = make_layout(tmp_path / "data")
     file = folder / "annotations" / "instance_val.json"
     content = json.loads(file.read_text())
     content["annotations"] = [p for p in content["annotations"] if p["image_id"] == 6]
     file.write_text(json.dumps(content))
-    data = DataSettings(images=folder / "images", annotations=file)
-    settings = TrainSettings(
-        model="PP-TinyPose_128x96",
-        train=data,
-        val=data,
-        eval_images=1,
-        steps=1,
-        batch_size=1,
-        learning_rate=0.1,
-        sample_transforms=[],
-        batch_transforms=[],
-    )
+    settings = tiny_settings(folder / "images", file, eval_images=1)
     assert math.isnan(module.validate("demo-kpt", settings)["AP"])
 
 
 def test_a_process_alone_is_its_own_leader() -> None:
-    team = Team()
-    assert team.leads and team.mean(3.5) == 3.5 and team.agree(2) == 2
-    assert not Team(1, 2).leads
+    group = Group()
+    assert group.leads and group.mean(3.5) == 3.5 and group.agree(2) == 2
+    assert not Group(1, 2).leads
 
 
 @pytest.mark.slow
@@ -289,17 +266,14 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_whole_run_ends_with_a_model_that_every_engine_runs(tmp_path: Path) -> None:
-    from kptk.engines.load import load_engine
-    from kptk.models.modeldir import ModelDir
-    from kptk.models.weights import read_weights
-    from tools.pack import pack_model
-
     run = make_real_run(tmp_path, "demo-kpt", steps=1)
     process = start(run)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr.decode()[-2000:]
     assert events(run, "end")
-    packed = pack_model(run / "best.npz", "PP-TinyPose_128x96", tmp_path / "packed", (128, 96))
+    packed = tmp_path / "packed"
+    arguments = [run / "best.npz", "PP-TinyPose_128x96", packed, "128", "96"]
+    run_module("tools.pack", *arguments, task="Packing")
     image = np.random.default_rng(0).standard_normal((1, 3, 128, 96)).astype(np.float32)
     exported = ModelDir.open(run / "model")
     names = ["onnxruntime", "paddle"]
@@ -316,13 +290,12 @@ def test_a_whole_run_ends_with_a_model_that_every_engine_runs(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_checkpoint_that_finds_no_room_leaves_the_last_one(tmp_path: Path) -> None:
-    pytest.importorskip("ppdet")
     run = make_real_run(tmp_path, "demo-kpt", steps=4, eval_every=100, checkpoint_every=2)
     run_until(run, 2, 9)
     before = (run / "checkpoint.npz").read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "kptk.training.trainer", str(run)],
-        env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},
+        env=worker_environment(),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000,) * 2),
         capture_output=True,
         check=False,
@@ -365,7 +338,7 @@ def _launch_two(run: Path, logs: Path) -> None:
     worker = [sys.executable, "-m", "kptk.training.trainer", str(run)]
     process = subprocess.Popen(
         [*launcher, "--log_dir", str(logs), *worker],
-        env={**environment(), "FLAGS_use_stride_kernel": "0", "OMP_NUM_THREADS": "1"},
+        env=worker_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -44,10 +44,10 @@ write("stopped")
 """
 
 SETUP = """\
-import functools, sys
+import sys
 import kptk
-from kptk.training import launch, run as run_module
-run_module.start_worker = functools.partial(launch.start_worker, module="slow_worker")
+from kptk.training import run as run_module
+run_module.WORKER = "slow_worker"
 run = kptk.load_run("night")
 monitor = kptk.TrainingMonitor(run, interval=.3)
 monitor"""
