@@ -50,7 +50,7 @@ def test_keypoints_by_the_published_recipe(tmp_path: Path) -> None:
     made_by = found.evaluations["PP-TinyPose_128x96"].provenance
     assert made_by["ground_truth_boxes"] == "as PaddleDetection cuts them"
     boxes = found.evaluations["PP-TinyPose_128x96"].predictions.people
-    assert boxes[0]["bbox"] == [10, 10, 39, 79]
+    assert boxes.boxes[0].tolist() == [10, 10, 49, 89]
 
 
 def test_boxes_by_the_published_recipe(tmp_path: Path) -> None:

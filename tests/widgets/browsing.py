@@ -12,6 +12,7 @@ from typing import Any
 import kptk
 from kptk.coco import KeypointData
 from kptk.evaluation import Evaluation, Predictions
+from kptk.instances import Instances
 
 SURE, UNSURE = 0.9, 0.3
 WRIST = 9
@@ -39,7 +40,8 @@ def predictions_of(data: KeypointData) -> Predictions:
             given.append({**base, "bbox": box, "score": 1.0, "crop_area": box[2] * box[3],
                           "annotation_id": person["id"]})  # fmt: skip
     made_by = {"det_threshold": 0.5, "models": {"pose": {"input_size": [128, 96]}}}
-    return Predictions(candidates, given, tuple(data.image_ids), made_by)
+    found, on_truth = (Instances.from_results(records, 17) for records in (candidates, given))
+    return Predictions(found, on_truth, tuple(data.image_ids), made_by, data.category_id)
 
 
 def _pose(person: dict[str, Any], moved: bool) -> list[float]:

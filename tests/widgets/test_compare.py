@@ -11,6 +11,7 @@ from PIL import Image
 
 import kptk
 from kptk.errors import InputError
+from kptk.instances import corners
 from kptk.widgets.compare import GAINS, LOSSES
 from tests.widgets.browsing import SURE, UNSURE, demo_data, evaluation_of, predictions_of
 
@@ -26,10 +27,8 @@ def runs(data):
     After: the others are, and the first person of the first image is not."""
     predictions = predictions_of(data)
     lost = data.people(data.image_ids[0])[0]["bbox"]
-    found = [
-        {**record, "score": UNSURE if record["bbox"] == [float(v) for v in lost] else SURE}
-        for record in predictions.candidates
-    ]
+    is_lost = (predictions.candidates.boxes == corners([lost])).all(axis=1)
+    found = replace(predictions.candidates, scores=np.where(is_lost, UNSURE, SURE))
     after = replace(predictions, candidates=found)
     evaluation = kptk.evaluate(predictions=after, annotations=data, progress=False)
     return evaluation_of(data), evaluation
