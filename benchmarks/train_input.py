@@ -42,18 +42,18 @@ def seconds_of(trainer: Any, batches: Iterable[Any]) -> float:
     for number, batch in enumerate(batches):
         if number == 1:
             began = time.perf_counter()
-        trainer._train_step(batch)
+        trainer.train_step(batch)
     return time.perf_counter() - began
 
 
 def measure(recipe: str, steps: int) -> dict[str, Any]:
     """Samples a second on ready batches, and the share of it on fresh ones."""
     from kptk.training.data import Batches
-    from kptk.training.trainer import Team, Trainer
+    from kptk.training.trainer import Group, Trainer
 
     settings = settings_of(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(settings, Path(folder), Team.join("cpu"))
+        trainer = Trainer(settings, Path(folder), Group.join("cpu"))
         trainer.net.train()
         batches = Batches(settings)
         ready = [batches.batch(step) for step in range(steps + 1)]

@@ -24,6 +24,7 @@ from kptk.engines.load import load_engine
 from kptk.errors import DataError, InputError, ModelError, nearest, require
 from kptk.files import file_hash
 from kptk.inputs import normalize
+from kptk.models.export import check_target
 from kptk.models.modeldir import ModelDir
 from kptk.models.onnx import onnx_file
 from kptk.pipeline.config import DET_BATCH_SIZE, KPT_BATCH_SIZE
@@ -684,8 +685,6 @@ def export_edge(
             at ``save_path`` stays then.
         MissingDependencyError: ``kptk[edge]`` is not installed.
     """
-    from kptk.training.export import check_target
-
     target = Path(save_path).expanduser()
     _check_format(format, calibration)
     check_target(target, overwrite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -137,6 +138,15 @@ def write_json(target: Path, value: Any, error: type[KptkError] = InputError) ->
     with writing(target, error) as temporary:
         temporary.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="utf-8")
     return target
+
+
+def to_yaml(value: Any) -> str:
+    """Plain values as YAML, mappings in order of their keys."""
+    from ruamel.yaml import YAML
+
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(value, text)
+    return text.getvalue()
 
 
 def run_module(module: str, *arguments: str | os.PathLike[str], task: str) -> None:

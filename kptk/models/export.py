@@ -10,13 +10,19 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kptk.files import run_module
-from kptk.models import network, weights
+from kptk.errors import ModelError
+from kptk.files import run_module, to_yaml
+from kptk.models import network
+from kptk.models.catalog import MODELS
+from kptk.models.modeldir import ModelDir
+from kptk.models.onnx import onnx_file
+from kptk.models.weights import read_weights
 
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, RGB
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB
 
 
 def export_weights(
@@ -25,8 +31,8 @@ def export_weights(
     out_dir: str | os.PathLike[str],
     *,
     input_size: tuple[int, int] | None = None,
-    onnx: bool = True,
-    check: bool = False,
+    card: str | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Make a model directory from a weight file.
 
@@ -37,54 +43,51 @@ def export_weights(
         model: the architecture, e.g. ``"PP-TinyPose_128x96"``.
         out_dir: the directory to make; replaced whole if it exists.
         input_size: (height, width); None takes the published size.
-        onnx: also convert to ``inference.onnx``.
-        check: load it again with every engine that is installed, and compare their answers.
+        card: the text of ``README.md``; None writes none.
+        check: called with the new directory before it is kept; raises if it must not be.
 
     Returns:
         The directory.
 
     Raises:
-        ModelError: the weights do not fit the architecture, the export failed, or the engines do
-            not agree; what was at ``out_dir`` stays then.
+        ModelError: the weights do not fit the architecture, the export failed, or ``check``
+            refused it; what was at ``out_dir`` stays then.
     """
     network.read_config(model)  # an unknown name fails here, before a process is started
     out_dir = Path(out_dir)
-    size = input_size or network.input_size_of(model)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=".export-") as folder:
-        target = Path(folder) / "model"
-        run_module(
-            "kptk.models.export",
-            Path(params).resolve(),
-            model,
-            target.resolve(),
-            str(size[0]),
-            str(size[1]),
-            task=f"Exporting {os.fspath(params)} as {model}",
-        )
-        if onnx:
-            from kptk.models.modeldir import ModelDir
-            from kptk.models.onnx import onnx_file
-
-            onnx_file(ModelDir.open(target))
-        if check:
-            _check(target)
+        target = Path(folder).resolve() / "model"
+        target.mkdir()
+        size = map(str, input_size or MODELS[model].input_size)
+        task = f"Exporting {os.fspath(params)} as {model}"
+        run_module(__name__, Path(params).resolve(), model, target, *size, task=task)
+        onnx_file(ModelDir.open(target))
+        if card is not None:
+            (target / "README.md").write_text(card, encoding="utf-8")
+        if check is not None:
+            check(target)
         if out_dir.exists():
             shutil.rmtree(out_dir)
         os.replace(target, out_dir)
     return out_dir
 
 
-def _check(folder: Path) -> None:
-    from kptk.check import picture, try_model
-    from kptk.errors import ModelError
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a directory that is there, unless it is a model's and may be replaced.
 
-    wrong = [check for check in try_model(folder, picture()) if not check.ok]
-    if wrong:
+    Raises:
+        ModelError: it is in the way.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
         raise ModelError(
-            "The exported model did not pass its check and was not kept. "
-            + "; ".join(f"{check.name}: {check.detail}" for check in wrong)
+            f"{target} exists already. Choose another save_path, or replace it with "
+            "overwrite=True (kptk export --force)."
         )
+    if not (target / "inference.yml").is_file():
+        raise ModelError(f"{target} is no model directory, so it is not replaced.")
 
 
 def save_inference_model(
@@ -102,46 +105,15 @@ def save_inference_model(
     import paddle
     from paddle.static import InputSpec
 
-    net.eval()
-    for layer in net.sublayers():
-        if deploy and hasattr(layer, "convert_to_deploy"):
-            layer.convert_to_deploy()
-    height, width = input_size
-    if network.kind_of(model) == "detection":
-        net.yolo_head.eval_size = [height, width]
-        net.yolo_head.anchor_points, net.yolo_head.stride_tensor = net.yolo_head._generate_anchors()
-        spec = [
-            InputSpec([None, 3, height, width], "float32", "image"),
-            InputSpec([None, 2], "float32", "scale_factor"),
-        ]
-        wrapped: Any = _detection_layer(net)
-    else:
-        spec = [InputSpec([None, 3, height, width], "float32", "image")]
-        wrapped = _keypoint_layer(net)
-    wrapped.eval()
-    static = paddle.jit.to_static(wrapped, input_spec=spec, full_graph=True)
-    paddle.jit.save(static, str(out_dir / "inference"))
-    (out_dir / "inference.yml").write_text(inference_yml(model, input_size), encoding="utf-8")
-
-
-def _detection_layer(net: Any) -> Any:
-    import paddle
-
+    # the names of the arguments of forward become the names of the graph's inputs
     class Detection(paddle.nn.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.net = net
 
-        # the names of the arguments become the names of the graph's inputs
         def forward(self, image: Any, scale_factor: Any) -> Any:
             out = self.net({"image": image, "scale_factor": scale_factor})
             return out["bbox"], out["bbox_num"]
-
-    return Detection()
-
-
-def _keypoint_layer(net: Any) -> Any:
-    import paddle
 
     class Keypoint(paddle.nn.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -151,52 +123,43 @@ def _keypoint_layer(net: Any) -> Any:
         def forward(self, image: Any) -> Any:
             return self.net({"image": image})["keypoint"]
 
-    return Keypoint()
+    net.eval()
+    for layer in net.sublayers():
+        if deploy and hasattr(layer, "convert_to_deploy"):
+            layer.convert_to_deploy()
+    spec = [InputSpec([None, 3, *input_size], "float32", "image")]
+    if MODELS[model].kind == "detection":
+        head = net.yolo_head
+        head.eval_size = list(input_size)
+        head.anchor_points, head.stride_tensor = head._generate_anchors()
+        spec.append(InputSpec([None, 2], "float32", "scale_factor"))
+        wrapped: Any = Detection()
+    else:
+        wrapped = Keypoint()
+    wrapped.eval()
+    static = paddle.jit.to_static(wrapped, input_spec=spec, full_graph=True)
+    paddle.jit.save(static, str(out_dir / "inference"))
+    (out_dir / "inference.yml").write_text(inference_yml(model, input_size), encoding="utf-8")
 
 
 def inference_yml(model: str, input_size: tuple[int, int]) -> str:
     """The text of ``inference.yml``: preprocessing and labels, as PaddleX reads them."""
-    from io import StringIO
-
-    from ruamel.yaml import YAML
-
     height, width = input_size
-    normalize = {"mean": _MEAN, "std": _STD, "norm_type": "mean_std", "is_scale": True}
-    if network.kind_of(model) == "detection":
-        resize = {"type": "Resize", "target_size": [height, width], "keep_ratio": False}
-        preprocess = [{**resize, "interp": 2}, {"type": "NormalizeImage", **normalize}]
-        config: dict[str, Any] = {"arch": "YOLO", "min_subgraph_size": 3, "draw_threshold": 0.5}
-        labels = ["pedestrian"]
+    config: dict[str, Any] = {"mode": "paddle", "min_subgraph_size": 3}
+    if MODELS[model].kind == "detection":
+        size = {"target_size": [height, width], "keep_ratio": False, "interp": 2}
+        fit = {"type": "Resize", **size}
+        config |= {"arch": "YOLO", "draw_threshold": 0.5, "label_list": ["pedestrian"]}
     else:
-        preprocess = [
-            {"type": "TopDownEvalAffine", "trainsize": [width, height]},
-            {"type": "NormalizeImage", **normalize},
-        ]
-        config = {"arch": "KeyPoint", "min_subgraph_size": 3}
-        labels = ["keypoint"]
-    config = {
-        "mode": "paddle",
-        **config,
-        "Preprocess": [*preprocess, {"type": "Permute"}],
-        "label_list": labels,
-        "Global": {"model_name": model},
-    }
-    out = StringIO()
-    YAML(typ="safe", pure=True).dump(config, out)
-    return out.getvalue()
-
-
-def _main(params: str, model: str, target: str, height: str, width: str) -> None:
-    from kptk.training.export import model_card
-
-    folder = Path(target)
-    folder.mkdir(parents=True)
-    state = weights.read_weights(params)
-    net = network.build(model, state, params)
-    save_inference_model(net, model, folder, (int(height), int(width)))
-    card = model_card(Path(params), model, (int(height), int(width)))
-    (folder / "README.md").write_text(card, encoding="utf-8")
+        fit = {"type": "TopDownEvalAffine", "trainsize": [width, height]}
+        config |= {"arch": "KeyPoint", "label_list": ["keypoint"]}
+    scale = {"mean": list(MEAN), "std": list(STD), "norm_type": "mean_std", "is_scale": True}
+    steps = [fit, {"type": "NormalizeImage", **scale}, {"type": "Permute"}]
+    return to_yaml({**config, "Preprocess": steps, "Global": {"model_name": model}})
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    params, model, out_dir, height, width = sys.argv[1:]
+    net = network.build(model)
+    network.load(net, read_weights(params), params)
+    save_inference_model(net, model, Path(out_dir), (int(height), int(width)))

@@ -1,4 +1,4 @@
-"""What must be mended in ppdet 2.6.0 to run on paddle 3.2, each with its reason."""
+"""PaddleDetection's networks, built from kptk's YAML files, with weights put in."""
 
 from __future__ import annotations
 
@@ -10,24 +10,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import ModelError, nearest, require
-from kptk.models import weights
+from kptk.models.catalog import ARCHITECTURES, MODELS
+from kptk.models.weights import match
 
 
-def apply() -> None:
-    """Mend ppdet in this process. Safe to call more than once."""
+def packaged_yaml(folder: str, name: str) -> dict[str, Any]:
+    """The content of a YAML file in ``kptk/configs``."""
+    from ruamel.yaml import YAML
+
+    file = resources.files("kptk") / "configs" / folder / f"{name}.yml"
+    content: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    return content
+
+
+def read_config(model: str) -> dict[str, Any]:
+    """The YAML file of an architecture, in PaddleDetection's format."""
+    if model not in ARCHITECTURES:
+        raise ModelError(
+            f"The architecture must be one of {', '.join(ARCHITECTURES)}. "
+            f"Got {model!r}.{nearest(model, ARCHITECTURES)}"
+        )
+    return packaged_yaml("ppdet", model)
+
+
+def build(model: str) -> Any:
+    """Build a network with random weights.
+
+    ppdet keeps its configuration in a global, so build one network a process, or the same again.
+
+    Args:
+        model: one of ``ARCHITECTURES``.
+
+    Returns:
+        A ``paddle.nn.Layer`` in training mode.
+    """
+    require("ppdet", "finetune", "Building a network")
     import ppdet.modeling.layers as layers
     import ppdet.modeling.ops as ops
+    from ppdet.core.workspace import create, merge_config
 
     # ppdet appends the operator to a static program in the old way, which PIR programs refuse.
-    ops.multiclass_nms = _multiclass_nms
-    layers.ops.multiclass_nms = _multiclass_nms
-
-
-def int64_labels(batch: dict[str, Any]) -> dict[str, Any]:
-    """The task-aligned assigner adds labels to int64 indices; paddle 3 refuses to mix int types."""
-    if "gt_class" in batch:
-        batch["gt_class"] = batch["gt_class"].astype(np.int64)
-    return batch
+    ops.multiclass_nms = layers.ops.multiclass_nms = _multiclass_nms
+    config = read_config(model)
+    merge_config(config)
+    network = create(config["architecture"])
+    if MODELS[model].kind == "keypoint":
+        network.deploy = True  # in evaluation mode: give heatmaps, not decoded keypoints
+    return network
 
 
 def _multiclass_nms(
@@ -48,97 +77,32 @@ def _multiclass_nms(
     """Same arguments and results as ``ppdet.modeling.ops.multiclass_nms``."""
     import paddle
 
-    out, index, count = paddle._C_ops.multiclass_nms3(
-        bboxes,
-        scores,
-        rois_num,
-        score_threshold,
-        nms_top_k,
-        keep_top_k,
-        nms_threshold,
-        normalized,
-        nms_eta,
-        background_label,
-    )
+    kept = (score_threshold, nms_top_k, keep_top_k, nms_threshold)
+    how = (normalized, nms_eta, background_label)
+    out, index, count = paddle._C_ops.multiclass_nms3(bboxes, scores, rois_num, *kept, *how)
     return out, count if return_rois_num else None, index if return_index else None
 
 
-# ---- network: PaddleDetection's networks, built from kptk's YAML files, with weights put in.
-
-
-ARCHITECTURES = (
-    "PP-YOLOE-S_human",
-    "PP-YOLOE-L_human",
-    "PP-TinyPose_128x96",
-    "PP-TinyPose_256x192",
-)
-
-
-def kind_of(model: str) -> str:
-    """``"detection"`` or ``"keypoint"`` for the name of an architecture."""
-    return "detection" if model.startswith("PP-YOLOE") else "keypoint"
-
-
-def input_size_of(model: str) -> tuple[int, int]:
-    """The published input size of an architecture, (height, width)."""
-    if kind_of(model) == "detection":
-        return (640, 640)
-    height, width = model.rpartition("_")[2].split("x")
-    return int(height), int(width)
-
-
-def read_config(model: str) -> dict[str, Any]:
-    """The YAML file of an architecture, in PaddleDetection's format."""
-    from ruamel.yaml import YAML
-
-    if model not in ARCHITECTURES:
-        raise ModelError(
-            f"The architecture must be one of {', '.join(ARCHITECTURES)}. "
-            f"Got {model!r}.{nearest(model, ARCHITECTURES)}"
-        )
-    file = resources.files("kptk") / "configs" / "ppdet" / f"{model}.yml"
-    config: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    return config
-
-
-def build(model: str, state: Mapping[str, NDArray[Any]] | None = None, source: str = "") -> Any:
-    """Build a network.
-
-    ppdet keeps its configuration in a global, so build one network a process, or the same again.
+def load(network: Any, state: Mapping[str, NDArray[Any]], source: str) -> None:
+    """Put weights, by ppdet's names, into a network; every parameter must be there and fit.
 
     Args:
-        model: one of ``ARCHITECTURES``.
-        state: weights by ppdet's names; None keeps the random start.
-        source: where the weights come from, for messages.
+        network: one of ``build``.
+        state: name to array.
+        source: where they come from, for messages.
 
-    Returns:
-        A ``paddle.nn.Layer`` in training mode.
+    Raises:
+        ModelError: they do not fit.
     """
-    require("ppdet", "finetune", "Building a network")
-    from ppdet.core.workspace import create, merge_config
-
-    apply()
-    config = read_config(model)
-    merge_config(config)
-    network = create(config["architecture"])
-    if kind_of(model) == "keypoint":
-        network.deploy = True  # in evaluation mode: give heatmaps, not decoded keypoints
-    if state is not None:
-        load(network, state, source)
-    return network
-
-
-def load(network: Any, state: Mapping[str, NDArray[Any]], source: str) -> None:
-    """Put weights into a network; every parameter must be there and fit."""
     import paddle
 
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    fitting = weights.match(shapes, state, source)
+    fitting = match(shapes, state, source)
     network.set_state_dict(
         {name: paddle.to_tensor(value.astype(np.float32)) for name, value in fitting.items()}
     )
 
 
 def state_of(network: Any) -> dict[str, NDArray[np.float32]]:
-    """The weights of a network as arrays, by ppdet's names."""
-    return {name: value.numpy() for name, value in network.state_dict().items()}
+    """A copy of a network's weights, by ppdet's names."""
+    return {name: value.numpy().copy() for name, value in network.state_dict().items()}

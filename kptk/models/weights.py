@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +19,36 @@ from numpy.typing import NDArray
 from kptk.errors import ModelError, nearest
 from kptk.files import replacing
 
+PREFIX = "ppdet:"  # of training weights among the initializers of a demo model's graph
+
+# All that a pickle may name, and what stands in for it: arrays, their types, scalars, bytes.
+_ADMITTED: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): (
+        lambda subtype, shape, dtype: np.ndarray.__new__(np.ndarray, shape, dtype)
+    ),
+    ("numpy.core.multiarray", "scalar"): lambda dtype, data: np.frombuffer(data, dtype)[0],
+    ("numpy.core.numeric", "_frombuffer"): (
+        lambda data, dtype, shape, order: np.frombuffer(data, dtype).reshape(shape, order=order)
+    ),
+    ("collections", "OrderedDict"): dict,
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+}
+
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows arrays, their types and scalars, and nothing else."""
+    """An unpickler that knows what is admitted, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy._core", "numpy.core")
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return _new_array
-        if (module, name) == ("numpy.core.multiarray", "scalar"):
-            return _new_scalar
-        if (module, name) == ("numpy.core.numeric", "_frombuffer"):
-            return _from_buffer
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        raise ModelError(
-            f"The weight file asks to load {module}.{name}, which is not an array. It was not "
-            "read, since a file like that can run code. Save it again with paddle.save(state_dict)."
-        )
-
-
-def _new_array(subtype: type, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    return np.ndarray.__new__(np.ndarray, shape, dtype)
-
-
-def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
-    return np.frombuffer(data, dtype).reshape(shape, order=order)
-
-
-def _new_scalar(dtype: np.dtype[Any], data: bytes) -> Any:
-    return np.frombuffer(data, dtype)[0]
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")
+        key = (module.replace("numpy._core", "numpy.core"), name)
+        if key not in _ADMITTED:
+            raise ModelError(
+                f"The weight file asks to load {module}.{name}, which is not an array. It was not "
+                "read, since a file like that can run code. Save it again with "
+                "paddle.save(state_dict)."
+            )
+        return _ADMITTED[key]
 
 
 def read_pdparams(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -73,13 +65,11 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"The weight file {path} cannot be read: {error.strerror}.") from error
-    try:
-        state = _ArraysOnly(io.BytesIO(content)).load()
+        state = _ArraysOnly(io.BytesIO(path.read_bytes())).load()
     except ModelError:
         raise
+    except OSError as error:
+        raise ModelError(f"The weight file {path} cannot be read: {error.strerror}.") from error
     except Exception as error:
         raise ModelError(
             f"{path} is not a Paddle weight file, or it is damaged ({type(error).__name__}: "
@@ -87,28 +77,14 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         ) from error
     if not isinstance(state, dict):
         raise ModelError(f"{path} must hold a state dict. Got {type(state).__name__}.")
-    arrays = {
-        str(name): value[1] if isinstance(value, tuple) and len(value) == 2 else value
-        for name, value in state.items()
-        if name != "StructuredToParameterName@@"
-    }
-    arrays = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    arrays = {}
+    for name, value in state.items():  # an older paddle.save wrote pairs (name, array)
+        value = value[1] if isinstance(value, tuple) and len(value) == 2 else value
+        if isinstance(value, np.ndarray):
+            arrays[str(name)] = value
     if not arrays:
         raise ModelError(f"{path} holds no arrays. Expected the weights of a model.")
     return arrays
-
-
-def read_onnx_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
-    """Read the weights of a packed demo model: the ONNX initializers with ppdet's names."""
-    import onnx
-    from onnx import numpy_helper
-
-    graph = onnx.load(os.fspath(path)).graph
-    return {
-        item.name.removeprefix("ppdet:"): numpy_helper.to_array(item).astype(np.float32)
-        for item in graph.initializer
-        if item.name.startswith("ppdet:")
-    }
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -119,15 +95,22 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    if path.suffix == ".onnx":
-        weights = read_onnx_weights(path)
-        if not weights:
-            raise ModelError(
-                f"{path} holds an inference graph without training weights. "
-                "Start from a .pdparams file or from one of kptk's own models."
-            )
-        return weights
-    return read_pdparams(path)
+    if path.suffix != ".onnx":
+        return read_pdparams(path)
+    import onnx
+    from onnx import numpy_helper
+
+    weights = {
+        item.name.removeprefix(PREFIX): numpy_helper.to_array(item).astype(np.float32)
+        for item in onnx.load(os.fspath(path)).graph.initializer
+        if item.name.startswith(PREFIX)
+    }
+    if not weights:
+        raise ModelError(
+            f"{path} holds an inference graph without training weights. "
+            "Start from a .pdparams file or from one of kptk's own models."
+        )
+    return weights
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -149,7 +132,7 @@ def match(
         source: the file, for the message.
 
     Raises:
-        ModelError: names or shapes differ; the message names the first few.
+        ModelError: names or shapes differ; the message names the first.
     """
     missing = [name for name in wanted if name not in found]
     if missing:

@@ -1,6 +1,7 @@
-"""The model card (README.md) of an exported model: what it is, what it saw, how good it is.
+"""Training weights, from wherever, to a model directory with a card, kept only if it runs.
 
-It holds no date and no path, so the same run gives the same card.
+The model card (README.md) says what the model is, what it saw and how good it is. It holds no date
+and no path, so the same run gives the same card.
 """
 
 from __future__ import annotations
@@ -8,203 +9,93 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kptk.check import ModelReport, check_model
+from kptk.check import ModelReport, check_model, picture, try_model
 from kptk.coco.load import read_json
 from kptk.errors import ModelError, nearest
-from kptk.files import file_hash
-from kptk.models.catalog import MODELS
-from kptk.models.export import export_weights
-from kptk.models.network import kind_of
-from kptk.training.run import Events, Run, Start, StrPath, find_start
+from kptk.files import file_hash, to_yaml
+from kptk.models.catalog import ARCHITECTURES, MODELS
+from kptk.models.export import check_target, export_weights
+from kptk.models.modeldir import ModelDir, architecture_of
+from kptk.models.zoo import find_weights
+from kptk.training.events import Events
 from kptk.training.settings import DataSettings, TrainSettings, read_settings
 
-_ELSEWHERE = {
-    "model",
-    "weights",
-    "train",
-    "val",
-    "input_size",
-    "device",
-}  # told apart, or no matter
+StrPath = str | os.PathLike[str]
 
 
-_METRIC = {
-    "detection": "AP of the boxes (COCO, IoU .50:.95)",
-    "keypoint": "AP of the keypoints on ground-truth boxes (COCO, OKS .50:.95)",
-}
+@dataclass(frozen=True)
+class Start:
+    """Where a run, or an export, starts.
+
+    Attributes:
+        model: the architecture.
+        weights: a weight file, or the directory of a packed model.
+        input_size: (height, width) in pixels.
+    """
+
+    model: str
+    weights: Path
+    input_size: tuple[int, int]
 
 
-_USE = """\
-## How to use it
-
-Put it into a pipeline's YAML file, in either of PaddleX's formats, and run that:
-
-```bash
-kptk check-model path/to/this/folder
-kptk swap human_keypoint_detection {option} path/to/this/folder --save-path mine.yaml
-kptk predict photo.jpg --pipeline mine.yaml
-```
-
-PaddleX reads the folder too. There the name must be that of the architecture:
-
-```python
-from paddlex import create_model
-
-model = create_model("{model}", model_dir="path/to/this/folder")
-```
-"""
-
-
-_LICENCE = """\
-## Licence
-
-The architecture, PaddleDetection's code and the weights of the official and the demo models are
-under Apache-2.0. {start}The data of the training may set terms of its own.
-"""
-
-
-def model_card(params: Path, model: str, size: tuple[int, int]) -> str:
-    """The text of a model card.
+def find_start(model: StrPath, weights: StrPath | None = None) -> Start:
+    """Find the architecture and the weights that a run starts from.
 
     Args:
-        params: the exported weights; in a run directory the card tells of the run.
-        model: the architecture.
-        size: (height, width) of the input.
+        model: an official name, ``"demo-det"`` or ``"demo-kpt"``, a former run or its directory
+            (or that of the model it exported), or a ``.pdparams`` file.
+        weights: other weights for the named architecture: a ``.pdparams`` file or a former run.
+
+    Raises:
+        ModelError: there is no such model, or it has no training weights.
+        DownloadError: the weights could not be fetched.
     """
-    settings = params.parent / "settings.yml"
-    if params.name == "best.npz" and settings.is_file():
-        return _card_of_run(params, read_settings(settings), size)
-    facts = [*_facts(model, size), ("weights", f"{params.name}, {_hash(params)}")]
-    return _joined(
-        f"# {model}", _table(("", ""), facts), _use(model), _licence(_is_known(params), params.name)
-    )
+    name = os.fspath(model)
+    spec = MODELS.get(name)
+    if weights is not None:
+        run = _best_of_run(weights)
+        found = run.weights if run else find_weights(weights).absolute()
+        if spec is None:
+            raise ModelError(
+                f"With weights=, model must be one of {', '.join(MODELS)}. Got {name!r}."
+            )
+        return Start(spec.architecture, found, spec.input_size)
+    if spec is not None:
+        return Start(spec.architecture, find_weights(name).absolute(), spec.input_size)
+    run = _best_of_run(name)
+    if run is not None:
+        return run
+    path = Path(name).expanduser()
+    if (path / "inference.onnx").is_file() and not (path / "inference.pdiparams").is_file():
+        packed = ModelDir.open(path)  # as the demo models: the graph keeps the training weights
+        if packed.name in ARCHITECTURES:
+            return Start(packed.name, path.absolute(), packed.input_size)
+    params = find_weights(name).absolute()
+    architecture = architecture_of(params, None)
+    return Start(architecture, params, MODELS[architecture].input_size)
 
 
-def _card_of_run(params: Path, settings: TrainSettings, size: tuple[int, int]) -> str:
-    model, start = settings.model, settings.weights
-    facts = [
-        *_facts(model, size),
-        ("start", "random weights" if start is None else f"{_name(start)}, {_hash(start)}"),
-        ("weights", f"those of the best AP, {_hash(params)}"),
-    ]
-    return _joined(
-        f"# {model}, trained on {_data_name(settings.train)}",
-        _table(("", ""), facts),
-        "## Data",
-        _data(settings),
-        "## Accuracy",
-        _accuracy(params.parent, settings),
-        "## Settings",
-        f"```yaml\n{_yaml(settings)}```",
-        _use(model),
-        _licence(start is None or _is_known(start), "" if start is None else _name(start)),
-    )
-
-
-def _joined(*parts: str) -> str:
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def _facts(model: str, size: tuple[int, int]) -> list[tuple[str, str]]:
-    return [("architecture", model), ("input", f"{size[0]} x {size[1]} (height x width), RGB")]
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _data(settings: TrainSettings) -> str:
-    rows = [
-        (side, _data_name(data), *_counts(data), _hash(data.annotations))
-        for side, data in (("training", settings.train), ("validation", settings.val))
-    ]
-    return _table(("", "name", "images", "people", "annotations"), rows)
-
-
-def _data_name(data: DataSettings) -> str:
-    """The folder's name; in PaddleX's layout that of the one above ``images``."""
-    folder = data.images.absolute()
-    return folder.parent.name if folder.name == "images" else folder.name
-
-
-def _counts(data: DataSettings) -> tuple[str, str]:
-    if not data.annotations.is_file():
-        return "not known", "not known"
-    content = read_json(data.annotations)
-    people = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
-    return str(len(content["images"])), str(len(people))
-
-
-def _accuracy(folder: Path, settings: TrainSettings) -> str:
-    events = Events(folder).update()
-    best, at = events.best
-    images = _counts(settings.val)[0]
-    if settings.eval_images is not None:
-        images = f"the first {settings.eval_images} of {images}"
-    before = (
-        "random weights, not measured" if settings.weights is None else _percent(events.start_ap)
-    )
-    return (
-        f"{_METRIC[kind_of(settings.model)]} on the validation data ({images} images), measured "
-        f"by kptk while training.\n\n"
-        + _table(
-            ("before", "after", "step"),
-            [(before, _percent(best), f"{'none' if at is None else at} of {settings.steps}")],
-        )
-    )
-
-
-def _percent(ap: float) -> str:
-    return "not measured" if math.isnan(ap) else f"{100 * ap:.1f}"
-
-
-def _yaml(settings: TrainSettings) -> str:
-    from ruamel.yaml import YAML
-
-    out = StringIO()
-    kept: dict[str, Any] = settings.model_dump(mode="json", exclude=_ELSEWHERE)
-    YAML(typ="safe", pure=True).dump(kept, out)
-    return out.getvalue()
-
-
-def _use(model: str) -> str:
-    option = "--det-model" if kind_of(model) == "detection" else "--kpt-model"
-    return _USE.format(model=model, option=option)
-
-
-def _licence(known: bool, name: str) -> str:
-    start = "" if known else f"kptk does not know the terms of the start, {name}: they apply too. "
-    return _LICENCE.format(start=start)
-
-
-def _is_known(weights: Path) -> bool:
-    return _name(weights) in MODELS
-
-
-def _name(weights: Path) -> str:
-    """A start by the name people know it by."""
-    if weights.suffix == ".npz":
-        return f"{weights.name} of the run {weights.absolute().parent.name}"
-    return weights.name.removesuffix("_pretrained.pdparams")
-
-
-def _hash(path: Path) -> str:
-    """The first half of a file's SHA-256; of a packed model's graph for its folder."""
-    file = path / "inference.onnx" if path.is_dir() else path
-    return f"SHA-256 {file_hash(file)[:32]}" if file.is_file() else "no longer there"
-
-
-# ---- export_model: ``kptk.export_model``: training weights, from wherever, to a checked model
-# directory.
+def _best_of_run(source: StrPath) -> Start | None:
+    """The best weights of a run, from its directory or that of its exported model."""
+    path = Path(source).expanduser()
+    for folder in (path, path.parent) if path.is_dir() else ():
+        if (folder / "settings.yml").is_file():
+            settings = read_settings(folder / "settings.yml")
+            best = folder.absolute() / "best.npz"
+            if not best.is_file():
+                raise ModelError(
+                    f"The run {str(folder)!r} has not been evaluated yet, so it has no weights "
+                    "to start from. Let it go on first."
+                )
+            return Start(settings.model, best, settings.size)
+    return None
 
 
 def export_model(
-    source: StrPath | Run,
+    source: StrPath,
     save_path: StrPath,
     *,
     like: str | None = None,
@@ -236,43 +127,179 @@ def export_model(
     """
     target = Path(save_path).expanduser()
     check_target(target, overwrite)
-    start = _start(source.path if isinstance(source, Run) else source, like)
+    if like is None:
+        start = find_start(source)
+    else:
+        if like not in MODELS:
+            raise ModelError(
+                f"like must be one of {', '.join(MODELS)}. Got {like!r}.{nearest(like, MODELS)}"
+            )
+        params = Path(source).expanduser()
+        if params.suffix != ".pdparams":
+            raise ModelError(f"like is for a .pdparams file. Got {os.fspath(source)!r}.")
+        architecture_of(params, like)
+        start = find_start(like, params)
     size = input_size or start.input_size
     if len(size) != 2 or any(side < 32 or side % 32 for side in size):
         raise ModelError(f"input_size must be (height, width), multiples of 32. Got {size}.")
-    export_weights(start.weights, start.model, target, input_size=size, check=True)
-    return check_model(target)
+    return check_model(export_checked(start.weights, start.model, target, size))
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a directory that is there, unless it is a model's and may be replaced.
+def export_checked(params: Path, model: str, target: Path, size: tuple[int, int]) -> Path:
+    """Make a model directory with a card; every installed engine must run it and agree.
+
+    Args:
+        params: weights; in a run directory the card tells of the run.
+        model: the architecture.
+        target: the directory.
+        size: (height, width) of the input.
 
     Raises:
-        ModelError: it is in the way.
+        ModelError: the export failed or did not pass; what was at ``target`` stays then.
     """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not overwrite:
+    card = model_card(params, model, size)
+    return export_weights(params, model, target, input_size=size, card=card, check=_try)
+
+
+def _try(folder: Path) -> None:
+    wrong = [check for check in try_model(folder, picture()) if not check.ok]
+    if wrong:
         raise ModelError(
-            f"{target} exists already. Choose another save_path, or replace it with "
-            "overwrite=True (kptk export --force)."
+            "The exported model did not pass its check and was not kept. "
+            + "; ".join(f"{check.name}: {check.detail}" for check in wrong)
         )
-    if not (target / "inference.yml").is_file():
-        raise ModelError(f"{target} is no model directory, so it is not replaced.")
 
 
-def _start(source: StrPath, like: str | None) -> Start:
-    if like is None:
-        return find_start(source)
-    from kptk.models.catalog import MODELS
-    from kptk.models.modeldir import architecture_of
+_METRIC = {
+    "detection": "AP of the boxes (COCO, IoU .50:.95)",
+    "keypoint": "AP of the keypoints on ground-truth boxes (COCO, OKS .50:.95)",
+}
 
-    if like not in MODELS:
-        raise ModelError(
-            f"like must be one of {', '.join(MODELS)}. Got {like!r}.{nearest(like, MODELS)}"
-        )
-    params = Path(os.fspath(source)).expanduser()
-    if params.suffix != ".pdparams":
-        raise ModelError(f"like is for a .pdparams file. Got {os.fspath(source)!r}.")
-    architecture_of(params, like)
-    return find_start(like, params)
+_RUN = """\
+## Data
+
+{data}
+
+## Accuracy
+
+{metric} on the validation data ({images} images), measured by kptk while training.
+
+{accuracy}
+
+## Settings
+
+```yaml
+{settings}```
+
+"""
+
+_CARD = """\
+# {title}
+
+{facts}
+
+{run}## How to use it
+
+Put it into a pipeline's YAML file, in either of PaddleX's formats, and run that:
+
+```bash
+kptk check-model path/to/this/folder
+kptk swap human_keypoint_detection {option} path/to/this/folder --save-path mine.yaml
+kptk predict photo.jpg --pipeline mine.yaml
+```
+
+PaddleX reads the folder too. There the name must be that of the architecture:
+
+```python
+from paddlex import create_model
+
+model = create_model("{model}", model_dir="path/to/this/folder")
+```
+
+## Licence
+
+The architecture, PaddleDetection's code and the weights of the official and the demo models are
+under Apache-2.0. {terms}The data of the training may set terms of its own.
+"""
+
+
+def model_card(params: Path, model: str, size: tuple[int, int]) -> str:
+    """The text of a model card.
+
+    Args:
+        params: the exported weights; in a run directory the card tells of the run.
+        model: the architecture.
+        size: (height, width) of the input.
+    """
+    title, run = model, ""
+    start: Path | None = params
+    facts = [("architecture", model), ("input", f"{size[0]} x {size[1]} (height x width), RGB")]
+    if params.name == "best.npz" and (params.parent / "settings.yml").is_file():
+        settings = read_settings(params.parent / "settings.yml")
+        title, run = f"{model}, trained on {_data_name(settings.train)}", _about(params, settings)
+        start = settings.weights
+        begun = "random weights" if start is None else f"{_name(start)}, {_hash(start)}"
+        facts += [("start", begun), ("weights", f"those of the best AP, {_hash(params)}")]
+    else:
+        facts.append(("weights", f"{params.name}, {_hash(params)}"))
+    terms = ""
+    if start is not None and _name(start) not in MODELS:
+        terms = f"kptk does not know the terms of the start, {_name(start)}: they apply too. "
+    option = "--det-model" if MODELS[model].kind == "detection" else "--kpt-model"
+    return _CARD.format(
+        title=title, facts=_table(("", ""), facts), run=run, option=option, model=model, terms=terms
+    )
+
+
+def _about(params: Path, settings: TrainSettings) -> str:
+    """The part of a card that tells of the run: its data, its AP and its settings."""
+    events = Events(params.parent).update()
+    best, at = events.best
+    rows, counts = [], {}
+    for side, data in (("training", settings.train), ("validation", settings.val)):
+        counts[side] = n_people = "not known"
+        if data.annotations.is_file():
+            content = read_json(data.annotations)
+            counts[side] = str(len(content["images"]))
+            n_people = str(sum(not item.get("iscrowd", 0) for item in content["annotations"]))
+        rows.append((side, _data_name(data), counts[side], n_people, _hash(data.annotations)))
+    few = settings.eval_images
+    all_images = counts["validation"]
+    before = _percent(events.start_ap) if settings.weights else "random weights, not measured"
+    accuracy = (before, _percent(best), f"{'none' if at is None else at} of {settings.steps}")
+    elsewhere = {"model", "weights", "train", "val", "input_size", "device"}  # told, or no matter
+    return _RUN.format(
+        data=_table(("", "name", "images", "people", "annotations"), rows),
+        metric=_METRIC[MODELS[settings.model].kind],
+        images=all_images if few is None else f"the first {few} of {all_images}",
+        accuracy=_table(("before", "after", "step"), [accuracy]),
+        settings=to_yaml(settings.model_dump(mode="json", exclude=elsewhere)),
+    )
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _data_name(data: DataSettings) -> str:
+    """The folder's name; in PaddleX's layout that of the one above ``images``."""
+    folder = data.images.absolute()
+    return folder.parent.name if folder.name == "images" else folder.name
+
+
+def _percent(ap: float) -> str:
+    return "not measured" if math.isnan(ap) else f"{100 * ap:.1f}"
+
+
+def _name(weights: Path) -> str:
+    """A start by the name people know it by."""
+    if weights.suffix == ".npz":
+        return f"{weights.name} of the run {weights.absolute().parent.name}"
+    return weights.name.removesuffix("_pretrained.pdparams")
+
+
+def _hash(path: Path) -> str:
+    """The first half of a file's SHA-256; of a packed model's graph for its folder."""
+    file = path / "inference.onnx" if path.is_dir() else path
+    return f"SHA-256 {file_hash(file)[:32]}" if file.is_file() else "no longer there"

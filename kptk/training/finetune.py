@@ -6,32 +6,27 @@ import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from kptk.engines.base import parse_device
 from kptk.errors import DataError, MissingDependencyError, TrainingError
-from kptk.training.run import (
-    Run,
-    StrPath,
-    check_data,
-    find_split,
-    find_start,
-    save_split,
-    split_settings,
-)
-from kptk.training.settings import Wishes, complete, write_settings
+from kptk.training.data import check_data, find_split, save_split
+from kptk.training.export import StrPath, find_start
+from kptk.training.run import Run
+from kptk.training.settings import DataSettings, TrainSettings, complete, write_settings
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
 
-    Data: TypeAlias = StrPath | tuple[StrPath, StrPath] | KeypointData
+    Data = StrPath | tuple[StrPath, StrPath] | KeypointData
 
 
 def finetune(
-    model: StrPath | Run,
+    model: StrPath,
     train: Data,
     val: Data | None = None,
     *,
-    weights: StrPath | Run | None = None,
+    weights: StrPath | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
@@ -93,61 +88,21 @@ def finetune(
         TrainingError: the directory holds a run already, or the run failed.
         MissingDependencyError: ``kptk[finetune]`` is not installed.
     """
-    _need_training()
-    start = find_start(_path_of(model), None if weights is None else _path_of(weights))
-    wishes = Wishes(
-        steps, epochs, batch_size, learning_rate, warmup_steps, freeze_norm, freeze_backbone,
-        augment, patience, eval_every, eval_images, input_size or start.input_size, seed,
-        _device(device),
-    )  # fmt: skip
-    train_data = find_split(train, "train")
-    val_data = find_split(_both(train) if val is None else val, "val")
-    n_samples = check_data(train_data, val_data, start.model)
-    folder = _new_folder(run_dir, start.model)
-    settings = complete(
-        start.model,
-        start.weights,
-        split_settings(train_data, folder / "train.json"),
-        split_settings(val_data, folder / "val.json"),
-        n_samples,
-        wishes,
-    )
-    _make(folder)
-    save_split(train_data, folder / "train.json")
-    save_split(val_data, folder / "val.json")
-    write_settings(settings, folder / "settings.yml")
-    return Run(folder).resume(wait=wait, progress=progress)
-
-
-def _both(train: Data) -> Data:
-    """The folder that holds both sides of the data."""
-    if isinstance(train, str | os.PathLike) and Path(train).is_dir():
-        return train
-    raise DataError("val is needed: only where train is a folder with both may it be left out.")
-
-
-def _path_of(model: StrPath | Run) -> StrPath:
-    return model.path if isinstance(model, Run) else model
-
-
-def _need_training() -> None:
+    options = {k: v for k, v in locals().items() if k in TrainSettings.model_fields}
     for module in ("paddle", "ppdet"):
         if find_spec(module) is None:
             raise MissingDependencyError(
                 f"Fine-tuning needs the package {module!r}, which is not installed. Install: "
                 "pip install 'kptk[finetune]' && pip install --no-deps paddledet==2.6.0"
             )
-
-
-def _device(text: str) -> str:
-    from kptk.engines.base import parse_device
-
-    found = str(parse_device(text))
-    return "cpu" if found == "auto" else found
-
-
-def _new_folder(run_dir: StrPath | None, model: str) -> Path:
-    name = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    start = find_start(model, weights)
+    chosen = str(parse_device(device))
+    splits = {"train": find_split(train, "train")}
+    if val is None and not (isinstance(train, str | os.PathLike) and Path(train).is_dir()):
+        raise DataError("val is needed: only where train is a folder with both may it be left out.")
+    splits["val"] = find_split(train if val is None else val, "val")
+    n_samples = check_data(splits["train"], splits["val"], start.model)
+    name = f"{start.model}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path("runs") / name if run_dir is None else Path(run_dir).expanduser()
     if folder.is_dir() and any(folder.iterdir()):
         what = "holds a run" if (folder / "settings.yml").is_file() else "is not empty"
@@ -155,11 +110,23 @@ def _new_folder(run_dir: StrPath | None, model: str) -> Path:
             f"{folder} {what}. Choose another run_dir, or go on with that run: "
             f"kptk.load_run({os.fspath(folder)!r}).resume()"
         )
-    return folder
-
-
-def _make(folder: Path) -> None:
+    files = {side: (folder / f"{side}.json").absolute() for side in splits}
+    options |= {
+        "model": start.model,
+        "weights": start.weights,
+        "input_size": input_size or start.input_size,
+        "device": "cpu" if chosen == "auto" else chosen,
+        **{
+            side: DataSettings(images=data.images_dir.absolute(), annotations=files[side])
+            for side, data in splits.items()
+        },
+    }
+    settings = complete(n_samples, options, epochs=epochs, augment=augment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    for side, data in splits.items():
+        save_split(data, files[side])
+    write_settings(settings, folder / "settings.yml")
+    return Run(folder).resume(wait=wait, progress=progress)

@@ -1,20 +1,25 @@
-"""What a training run is told: one checked record, stored as YAML in the run directory."""
+"""What a training run is told: one checked record, stored as YAML in the run directory.
+
+``TrainSettings`` says what an option is. ``kptk.finetune`` takes those that a user chooses, and
+``complete`` adds defaults that suit a few dozen images.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kptk.errors import ConfigError, InputError, nearest
-from kptk.models.network import ARCHITECTURES, input_size_of, kind_of
+from kptk.files import to_yaml, writing
+from kptk.models.catalog import ARCHITECTURES, MODELS
+from kptk.models.network import packaged_yaml
+
+Transforms = list[dict[str, dict[str, Any]]]  # PaddleDetection's format: name to arguments
 
 
 class DataSettings(BaseModel):
@@ -78,22 +83,39 @@ class TrainSettings(BaseModel):
     checkpoint_every: int = Field(200, gt=0)
     seed: int = 0
     device: str = "cpu"
-    sample_transforms: list[dict[str, dict[str, Any]]]
-    batch_transforms: list[dict[str, dict[str, Any]]]
+    sample_transforms: Transforms
+    batch_transforms: Transforms
 
-    @model_validator(mode="after")
-    def _known_model(self) -> TrainSettings:
-        if self.model not in ARCHITECTURES:
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        if model not in ARCHITECTURES:
             raise ValueError(
                 f"model must be one of {', '.join(ARCHITECTURES)}. "
-                f"Got {self.model!r}.{nearest(self.model, ARCHITECTURES)}"
+                f"Got {model!r}.{nearest(model, ARCHITECTURES)}"
             )
-        return self
+        return model
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the network's input in evaluation and export."""
-        return self.input_size or input_size_of(self.model)
+        return self.input_size or MODELS[self.model].input_size
+
+
+def _checked(values: Mapping[str, Any], source: str) -> TrainSettings:
+    """Settings of a mapping; ``source`` names it, if something is wrong."""
+    try:
+        return TrainSettings.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            said = item["type"] in ("missing", "extra_forbidden", "value_error")
+            got = "" if said else f" Got {item['input']!r}."
+            unknown = item["type"] == "extra_forbidden"
+            hint = nearest(name, TrainSettings.model_fields) if unknown else ""
+            lines.append(f"{name}: {item['msg']}.{got}{hint}")
+        raise ConfigError(f"{source} cannot be used. {' '.join(lines)}") from error
 
 
 def read_settings(path: str | os.PathLike[str]) -> TrainSettings:
@@ -105,128 +127,38 @@ def read_settings(path: str | os.PathLike[str]) -> TrainSettings:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    source = f"The recipe {os.fspath(path)}"
     try:
         content = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except (OSError, YAMLError) as error:
-        raise ConfigError(f"The recipe {os.fspath(path)} cannot be read: {error}") from error
+        raise ConfigError(f"{source} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"The recipe {os.fspath(path)} must be a YAML mapping of settings.")
-    try:
-        return TrainSettings.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, os.fspath(path))) from error
+        raise ConfigError(f"{source} must be a YAML mapping of settings.")
+    return _checked(content, source)
 
 
 def write_settings(settings: TrainSettings, path: Path) -> None:
     """Write settings as YAML, whole or not at all."""
-    from ruamel.yaml import YAML
-
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-    ) as file:
-        YAML(typ="safe", pure=True).dump(settings.model_dump(mode="json"), file)
-    os.replace(file.name, path)
+    with writing(path, ConfigError) as temporary:
+        temporary.write_text(to_yaml(settings.model_dump(mode="json")), encoding="utf-8")
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    lines = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or "recipe"
-        unknown = item["type"] == "extra_forbidden"
-        hint = nearest(name, TrainSettings.model_fields) if unknown else ""
-        lines.append(f"{name}: {item['msg']}.{hint}")
-    return f"The recipe {source} cannot be used. " + " ".join(lines)
-
-
-# ---- recipe: The settings of a run: what was asked, completed by defaults that suit a few dozen
-# images.
-
-
-_FILES = {"detection": "PP-YOLOE_human.yml", "keypoint": "PP-TinyPose.yml"}
-
-
+_RECIPES = {"detection": "PP-YOLOE_human", "keypoint": "PP-TinyPose"}  # in configs/train
 _SMALL_BATCH = 16  # below it, the statistics of a batch are worse than those that are stored
+_CHECKPOINTS, _EVALUATIONS = 20, 10  # in a run, at least; and in a run
 
 
-_CHECKPOINTS = 20  # in a run, at least
-
-
-_EVALUATIONS = 10  # in a run
-
-
-AUGMENT = {"none": 0.0, "light": 0.5, "default": 1.0, "strong": 1.5}
-
-
-# what `augment` scales: a probability or a range, by the name of its parameter
-_STRENGTHS = {
-    "RandomFlipHalfBodyTransform": {"scale": 0.35, "rot": 40, "prob_half_body": 0.3},
-    "AugmentationbyInformantionDropping": {"prob_cutout": 0.0},
-    "RandomExpand": {"prob": 0.5},
-    "RandomFlip": {"prob": 0.5},
-}
-
-
-_PROBABILITIES = ("prob", "prob_half_body", "prob_cutout")  # these end at 1
-
-
-_FLIPS = ("RandomFlip",)  # half of the pictures is all there is
-
-
-_DISTORT = ("hue", "saturation", "contrast", "brightness")
-
-
-_DISTORT_DEFAULTS = {
-    "hue": [-18, 18, 0.5],
-    "saturation": [0.5, 1.5, 0.5],
-    "contrast": [0.5, 1.5, 0.5],
-    "brightness": [0.5, 1.5, 0.5],
-}
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a user may say about a run; None leaves it to the defaults.
-
-    Attributes:
-        steps: optimizer steps in all.
-        epochs: passes over the data, instead of ``steps``.
-        batch_size: images (detector) or people (pose model) a step.
-        learning_rate: after the warm-up.
-        warmup_steps: steps in which the rate rises to that.
-        freeze_norm: keep batch-norm statistics.
-        freeze_backbone: train what follows the backbone only.
-        augment: strength of the augmentation: one of ``AUGMENT``, or a factor from 0 to 2.
-        patience: end after so many evaluations in a row without a better AP.
-        eval_every: steps between evaluations.
-        eval_images: evaluate on the first so many images.
-        input_size: (height, width).
-        seed: of data order and augmentation.
-        device: as Paddle names it.
-    """
-
-    steps: int | None = None
-    epochs: float | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    warmup_steps: int | None = None
-    freeze_norm: bool | None = None
-    freeze_backbone: bool = False
-    augment: str | float = "default"
-    patience: int | None = None
-    eval_every: int | None = None
-    eval_images: int | None = None
-    input_size: tuple[int, int] | None = None
-    seed: int = 0
-    device: str = "cpu"
+def read_recipe(model: str) -> dict[str, Any]:
+    """The defaults and transforms of an architecture's family, as packaged."""
+    return packaged_yaml("train", _RECIPES[MODELS[model].kind])
 
 
 def complete(
-    model: str,
-    weights: Path,
-    train: DataSettings,
-    val: DataSettings,
     n_samples: int,
-    wishes: Wishes,
+    options: Mapping[str, Any],
+    *,
+    epochs: float | None = None,
+    augment: str | float = "default",
 ) -> TrainSettings:
     """The full settings of a run.
 
@@ -235,66 +167,62 @@ def complete(
     the weights are averaged over about its last tenth.
 
     Args:
-        model: the architecture.
-        weights: the start.
-        train: data to train on.
-        val: data to measure AP on.
-        n_samples: images (detector) or people (pose model) in ``train``.
-        wishes: what was asked for.
+        n_samples: images (detector) or people (pose model) in the data to train on.
+        options: fields of ``TrainSettings``; ``model``, ``train`` and ``val`` must be there. What
+            is missing or None gets its default.
+        epochs: passes over the data, instead of ``steps``.
+        augment: strength of the augmentation: one of ``AUGMENT``, or a factor from 0 to 2.
 
     Raises:
-        ConfigError: a wish has a value that cannot be used.
+        ConfigError: an option has a value that cannot be used.
     """
-    recipe = read_recipe(model)
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in ("batch_size", "steps", "patience", "eval_every"):
+        value = options.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name} must be a positive integer. Got {value!r}.")
+    recipe = read_recipe(options["model"])
     defaults = recipe["defaults"]
-    batch = _positive("batch_size", wishes.batch_size) or min(defaults["batch_size"], n_samples)
-    steps = _steps(wishes, defaults, n_samples, batch)
-    rate = wishes.learning_rate
-    size = wishes.input_size or TrainSettings.model_fields["input_size"].default
-    warmup = round(defaults["warmup"] * steps)
-    freeze = batch < _SMALL_BATCH if wishes.freeze_norm is None else wishes.freeze_norm
-    eval_every = _positive("eval_every", wishes.eval_every) or math.ceil(steps / _EVALUATIONS)
-    asked: dict[str, Any] = {
-        "model": model,
-        "weights": weights,
-        "train": train,
-        "val": val,
-        "input_size": size,
+    batch = options.get("batch_size") or min(defaults["batch_size"], n_samples)
+    if epochs is None:
+        epochs = min(defaults["max_epochs"], max(1, defaults["samples"] / n_samples))
+    elif "steps" in options:
+        raise ConfigError("Give steps or epochs, not both.")
+    if not (isinstance(epochs, int | float) and 0 < epochs < math.inf):
+        raise ConfigError(f"epochs must be a positive number. Got {epochs!r}.")
+    steps = options.get("steps") or math.ceil(epochs * n_samples / batch)
+    eval_every = options.get("eval_every") or math.ceil(steps / _EVALUATIONS)
+    values = {
         "steps": steps,
         "batch_size": batch,
         "optimizer": defaults["optimizer"],
-        "learning_rate": _linear(defaults, batch) if rate is None else rate,
-        "warmup_steps": warmup if wishes.warmup_steps is None else wishes.warmup_steps,
+        "learning_rate": defaults["learning_rate"] * batch / defaults["batch_size"],
+        "warmup_steps": round(defaults["warmup"] * steps),
         "weight_decay": defaults["weight_decay"],
         "ema_decay": round(min(0.9998, max(0.5, 1 - 10 / steps)), 4),
-        "freeze_norm": freeze,
-        "freeze_backbone": wishes.freeze_backbone,
-        "patience": _positive("patience", wishes.patience),
+        "freeze_norm": batch < _SMALL_BATCH,
         "eval_every": eval_every,
-        "eval_images": wishes.eval_images,
         "checkpoint_every": max(1, min(eval_every, steps // _CHECKPOINTS)),
-        "seed": wishes.seed,
-        "device": wishes.device,
-        **transforms(recipe, model, size, strength(wishes.augment)),
+        **transforms(recipe, options["model"], options.get("input_size"), _strength(augment)),
     }
-    return _validated(asked)
+    return _checked({**values, **options}, "What was asked for")
 
 
-def read_recipe(model: str) -> dict[str, Any]:
-    """The defaults and transforms of an architecture's family, as packaged."""
-    from ruamel.yaml import YAML
+AUGMENT = {"none": 0.0, "light": 0.5, "default": 1.0, "strong": 1.5}
 
-    file = resources.files("kptk") / "configs" / "train" / _FILES[kind_of(model)]
-    recipe: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    return recipe
+# What `augment` scales of a transform: probabilities, which end at 1, and ranges, with the values
+# that PaddleDetection gives them where a recipe does not. (low, high, probability) scale the last.
+_SCALED: dict[str, dict[str, Any]] = {
+    "RandomFlipHalfBodyTransform": {"scale": 0.35, "rot": 40, "prob_half_body": 0.3},
+    "AugmentationbyInformantionDropping": {"prob_cutout": 0.0},
+    "RandomExpand": {"prob": 0.5},
+    "RandomFlip": {"prob": 0.5},
+    "RandomDistort": {"hue": [-18, 18, 0.5]}
+    | {name: [0.5, 1.5, 0.5] for name in ("saturation", "contrast", "brightness")},
+}
 
 
-def strength(augment: str | float) -> float:
-    """The factor that a strength of augmentation stands for.
-
-    Raises:
-        InputError: it is neither one of ``AUGMENT`` nor a number from 0 to 2.
-    """
+def _strength(augment: str | float) -> float:
     if isinstance(augment, str) and augment in AUGMENT:
         return AUGMENT[augment]
     if isinstance(augment, bool | str) or not 0 <= augment <= 2:
@@ -306,44 +234,9 @@ def strength(augment: str | float) -> float:
     return float(augment)
 
 
-def _linear(defaults: Mapping[str, Any], batch: int) -> float:
-    rate: float = defaults["learning_rate"] * batch / defaults["batch_size"]
-    return rate
-
-
-def _steps(wishes: Wishes, defaults: Mapping[str, Any], n_samples: int, batch: int) -> int:
-    if wishes.steps is not None and wishes.epochs is not None:
-        raise ConfigError("Give steps or epochs, not both.")
-    if wishes.steps is not None:
-        return _positive("steps", wishes.steps) or 1
-    epochs = wishes.epochs
-    if epochs is None:
-        epochs = min(defaults["max_epochs"], max(1, defaults["samples"] / n_samples))
-    if not (isinstance(epochs, int | float) and 0 < epochs < math.inf):
-        raise ConfigError(f"epochs must be a positive number. Got {epochs!r}.")
-    return math.ceil(epochs * n_samples / batch)
-
-
-def _positive(name: str, value: int | None) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a positive integer. Got {value!r}.")
-    return value
-
-
-def _validated(asked: dict[str, Any]) -> TrainSettings:
-    try:
-        return TrainSettings.model_validate(asked)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "The settings"
-        raise ConfigError(f"{name}: {first['msg']}. Got {first['input']!r}.") from error
-
-
 def transforms(
     recipe: Mapping[str, Any], model: str, size: tuple[int, int] | None, augment: float = 1.0
-) -> dict[str, list[dict[str, dict[str, Any]]]]:
+) -> dict[str, Transforms]:
     """The transforms of a recipe, filled in for an input size.
 
     Args:
@@ -355,25 +248,23 @@ def transforms(
     Returns:
         ``sample_transforms`` and ``batch_transforms`` in PaddleDetection's format.
     """
-    from kptk.models.network import input_size_of
-
-    height, width = size or input_size_of(model)
+    height, width = size or MODELS[model].input_size
     if height % 32 or width % 32 or min(height, width) < 32:
         raise InputError(f"input_size must be multiples of 32. Got ({height}, {width}).")
-    mirror = {} if augment > 0 else {"flip": False}
+    trained = {"trainsize": [width, height]}
     filled: dict[str, dict[str, Any]] = {
-        "RandomFlipHalfBodyTransform": {"trainsize": [width, height], **mirror},
-        "TopDownAffine": {"trainsize": [width, height]},
-        "AugmentationbyInformantionDropping": {"trainsize": [width, height]},
+        "RandomFlipHalfBodyTransform": {**trained, **({} if augment > 0 else {"flip": False})},
+        "TopDownAffine": trained,
+        "AugmentationbyInformantionDropping": trained,
         "ToHeatmapsTopDown_DARK": {
             "hmsize": [width // 4, height // 4],
             "sigma": max(1, round(height / 128)),
         },
-        "BatchRandomResize": {"target_size": _sizes(height, width, augment)},
+        "BatchRandomResize": {"target_size": _sizes(height, width, min(1, augment))},
     }
     return {
         key: [
-            {name: {**_weakened(name, values, augment), **filled.get(name, {})}}
+            {name: {**values, **_scaled(name, values, augment), **filled.get(name, {})}}
             for step in recipe[key]
             for name, values in step.items()
             if augment > 0 or name != "RandomCrop"
@@ -384,28 +275,26 @@ def transforms(
 
 def _sizes(height: int, width: int, augment: float) -> list[int] | list[list[int]]:
     """Sizes of training, in steps of 32 from half to 1.2 times the input size, not beyond."""
-    low, high = 1 - 0.5 * min(1, augment), 1 + 0.2 * min(1, augment)
+    low, high = 1 - 0.5 * augment, 1 + 0.2 * augment
+
+    def by_32(value: float) -> int:
+        return max(32, 32 * round(value / 32))
+
     if height == width:
-        return list(range(_by_32(height * low), _by_32(height * high) + 1, 32))
+        return list(range(by_32(height * low), by_32(height * high) + 1, 32))
     factors = [low + (high - low) * i / 8 for i in range(9)]
-    sizes = {(_by_32(height * factor), _by_32(width * factor)) for factor in factors}
+    sizes = {(by_32(height * factor), by_32(width * factor)) for factor in factors}
     return [list(pair) for pair in sorted(sizes)]
 
 
-def _by_32(value: float) -> int:
-    return max(32, 32 * round(value / 32))
-
-
-def _weakened(name: str, values: Mapping[str, Any], augment: float) -> dict[str, Any]:
-    """A transform with its probabilities and ranges scaled."""
-    if augment == 1:
-        return dict(values)
+def _scaled(name: str, values: Mapping[str, Any], augment: float) -> dict[str, Any]:
+    """The probabilities and ranges of a transform times ``augment``."""
     scaled: dict[str, Any] = {}
-    for key, default in _STRENGTHS.get(name, {}).items():
-        value = (min(1, augment) if name in _FLIPS else augment) * values.get(key, default)
-        scaled[key] = min(1.0, value) if key in _PROBABILITIES else value
-    if name == "RandomDistort":
-        for key in _DISTORT:
-            low, high, prob = values.get(key, _DISTORT_DEFAULTS[key])
-            scaled[key] = [low, high, min(1.0, augment * prob)]
-    return {**values, **scaled}
+    for key, default in _SCALED.get(name, {}).items() if augment != 1 else ():
+        value = values.get(key, default)
+        if isinstance(value, list):
+            scaled[key] = [*value[:2], min(1.0, augment * value[2])]
+            continue
+        value *= min(1, augment) if name == "RandomFlip" else augment  # half mirrored: that is all
+        scaled[key] = min(1.0, value) if key.startswith("prob") else value
+    return scaled

@@ -466,13 +466,11 @@ def test_all_engines_give_the_same_heatmaps(
 @pytest.mark.slow
 def test_heatmaps_are_those_of_the_official_graph(
     reference_dir: Path,
-    reference_weights_intact: bool,
     tinypose_engines: list[Engine],
 ) -> None:
-    tolerance = 1e-4 if reference_weights_intact else 0.05
     official = np.load(reference_dir / "tinypose" / "official_graph_heatmaps.npz")
     for seed, expected in zip(official["seeds"], official["heatmaps"], strict=True):
         for engine in tinypose_engines:
             heatmaps = engine.run({"image": noise(seed)})[0]
-            np.testing.assert_allclose(heatmaps[0], expected, atol=tolerance, err_msg=engine.name)
+            np.testing.assert_allclose(heatmaps[0], expected, atol=1e-4, err_msg=engine.name)
             assert np.corrcoef(heatmaps[0].ravel(), expected.ravel())[0, 1] > 0.98

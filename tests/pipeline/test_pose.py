@@ -103,6 +103,29 @@ def test_huge_image_is_windowed() -> None:
     assert crops[0, 64, 50:].min() == 100
 
 
+def warp_affine(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``cv2.warpAffine`` of OpenCV 4.10, bilinear and black outside, for (width, height).
+
+    Positions are rounded to 1/32 px, weights have 15 bits. OpenCV 5 rounds neither.
+    """
+    import cv2
+
+    (a, b, c), (d, e, f) = cv2.invertAffineTransform(np.float64(matrix))
+    x, y = np.arange(size[0]), np.arange(size[1])[:, None]
+    at_x = (np.rint(1024 * a * x) + np.rint(1024 * (b * y + c)) + 16).astype(int) >> 5
+    at_y = (np.rint(1024 * d * x) + np.rint(1024 * (e * y + f)) + 16).astype(int) >> 5
+    padded = np.pad(image.astype(int), ((1, 1), (1, 1), (0, 0)))  # a black rim, for all outside
+    total = np.zeros((size[1], size[0], 3), int)
+    for down in (0, 1):
+        for right in (0, 1):
+            column = ((at_x >> 5) + right + 1).clip(0, image.shape[1] + 1)
+            row = ((at_y >> 5) + down + 1).clip(0, image.shape[0] + 1)
+            across = at_x & 31 if right else 32 - (at_x & 31)
+            along = at_y & 31 if down else 32 - (at_y & 31)
+            total += padded[row, column] * (32 * across * along)[..., None]
+    return ((total + (1 << 14)) >> 15).astype(np.uint8)
+
+
 @pytest.mark.parametrize("udp", [False, True])
 def test_crops_equal_ppdet(udp: bool) -> None:
     ops = pytest.importorskip("ppdet.modeling.keypoint_utils")
@@ -118,7 +141,7 @@ def test_crops_equal_ppdet(udp: bool) -> None:
             matrix = ops.get_warp_matrix(0, center * 2.0, [95.0, 127.0], size)
         else:
             matrix = ops.get_affine_transform(center, size, 0, [96, 128])
-        theirs = cv2.warpAffine(image, matrix, (96, 128), flags=cv2.INTER_LINEAR)
+        theirs = warp_affine(image, matrix, (96, 128))
         # float32 there, float64 here: the 1/32 px grid of warpAffine may fall to the other side
         difference = np.abs(crop.astype(int) - theirs)
         assert difference.max() <= 8
@@ -324,7 +347,6 @@ def corners(people: list[dict[str, Any]]) -> np.ndarray:
 
 def paddlex_steps(model: pose.PoseModel, image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """One person as PaddleX does it, by ppdet's functions: (17, 3)."""
-    import cv2
     from ppdet.modeling.architectures.keypoint_hrnet import HRNetPostProcess
     from ppdet.modeling.keypoint_utils import get_affine_transform
 
@@ -332,7 +354,7 @@ def paddlex_steps(model: pose.PoseModel, image: np.ndarray, box: np.ndarray) -> 
     size = np.array([max(width, height * 0.75), max(height, width / 0.75)]) * 1.25
     center = (box[:2] + box[2:]) * 0.5
     matrix = get_affine_transform(center, size, 0, [96, 128])
-    crop = cv2.warpAffine(image, matrix, (96, 128), flags=cv2.INTER_LINEAR)
+    crop = warp_affine(image, matrix, (96, 128))
     pixels = (crop.astype(np.float32) / 255 - IMAGENET["mean"]) / IMAGENET["std"]
     heatmaps = model.heatmaps(pixels.transpose(2, 0, 1)[None].astype(np.float32))
     points, peaks = HRNetPostProcess().get_final_preds(heatmaps, center[None], size[None] / 200)
@@ -351,18 +373,16 @@ def test_photographs_as_by_paddlex_steps(tinypose: pose.PoseModel, reference_dir
 
 
 @pytest.mark.slow
-def test_photographs_as_stored_from_paddlex(
-    tinypose: pose.PoseModel, reference_dir: Path, reference_weights_intact: bool
-) -> None:
-    # PaddleX's steps on the very same weights agree within .1 px (above).
-    median, most = (0.1, 0.5) if reference_weights_intact else (0.4, 3.5)
+def test_photographs_as_stored_from_paddlex(tinypose: pose.PoseModel, reference_dir: Path) -> None:
+    """49 sure joints of 3 people, by PaddleX 3.7.2 on the same weights with OpenCV 4.10."""
     shots = photographs(reference_dir)
     got = tinypose.predict([image for image, _ in shots], [corners(people) for _, people in shots])
     expected = np.array([person["keypoints"] for _, people in shots for person in people])
     errors = np.linalg.norm((np.concatenate(got) - expected)[..., :2], axis=2)
     errors = errors[expected[..., 2] > 0.2]
-    assert np.median(errors) < median
-    assert errors.max() < most
+    assert len(errors) == 49
+    assert np.median(errors) < 0.01
+    assert errors.max() < 0.5
 
 
 @pytest.mark.slow

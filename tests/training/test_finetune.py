@@ -18,7 +18,7 @@ from kptk.training import finetune as front
 from kptk.training.finetune import finetune
 from kptk.training.run import Run
 from kptk.training.settings import read_settings
-from tests.training.fakes import make_layout, make_run
+from tests.training.runs import make_layout, make_run
 
 pytest.importorskip("ppdet")
 
@@ -32,10 +32,7 @@ def start(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def resume(self: Run, *, wait: bool = True, progress: bool = True) -> Run:
-        return self
-
-    monkeypatch.setattr(front.Run, "resume", resume)
+    monkeypatch.setattr(Run, "resume", lambda self, *, wait=True, progress=True: self)
 
 
 @pytest.mark.usefixtures("not_started")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import functools
+import _thread
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import kptk
-from kptk.errors import TrainingError
+from kptk.errors import InputError, TrainingError
 from kptk.files import environment
-from kptk.training import run as launch
 from kptk.training import run as run_module
-from kptk.training.run import Events, Run, load_run
-from tests.training.fakes import WORKER, make_run
+from kptk.training.events import Events
+from kptk.training.run import Run, compare_runs, is_running, load_run
+from kptk.training.settings import write_settings
+from tests.training.runs import WORKER, make_run
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +33,7 @@ def fake_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "fake_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
-    start = functools.partial(launch.start_worker, module="fake_worker")
-    monkeypatch.setattr(run_module, "start_worker", start)
+    monkeypatch.setattr(run_module, "WORKER", "fake_worker")
 
 
 def until(run: Run, step: int) -> None:
@@ -88,7 +92,7 @@ def test_the_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None
     folder = make_run(tmp_path / "night", "hang")
     code = (
         "import pathlib, sys, kptk.training.run as launch\n"
-        "launch.start_worker(pathlib.Path(sys.argv[1]), module='fake_worker')"
+        "launch.WORKER = 'fake_worker'; launch.start_worker(pathlib.Path(sys.argv[1]))"
     )
     environ = {**environment(), "PYTHONPATH": environment()["PYTHONPATH"]}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environ)
@@ -140,17 +144,12 @@ def test_a_worker_that_cannot_listen_yet_is_stopped_all_the_same(tmp_path: Path)
     assert run.error is None
 
 
-def test_an_interrupt_stops_the_run_with_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path / "night", "hang"))
-
-    def interrupt(events: Events) -> None:
-        raise KeyboardInterrupt
 
     run.resume(wait=False)
     until(run, 3)
-    monkeypatch.setattr(run_module, "_postfix", interrupt)
+    threading.Timer(0.5, _thread.interrupt_main).start()
     assert run.wait(progress=False) is run
     assert run.status == "stopped"
     assert (run.path / "saved").read_text() == "3"
@@ -163,7 +162,7 @@ def test_the_lock_is_free_when_the_worker_was_killed(tmp_path: Path) -> None:
     os.kill(json.loads((run.path / "worker.json").read_text())["pid"], signal.SIGKILL)
     with pytest.raises(TrainingError, match="killed"):
         run.wait(progress=False)
-    assert not launch.is_running(run.path)
+    assert not is_running(run.path)
 
 
 def test_events_that_are_cut_off_are_skipped(tmp_path: Path) -> None:
@@ -199,3 +198,51 @@ def test_a_run_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
 def test_public_names() -> None:
     assert kptk.load_run is load_run and kptk.Run is Run
     assert callable(kptk.finetune)
+
+
+def test_a_run_that_could_not_even_say_so_looks_at_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(make_run(tmp_path / "night"))
+    full = SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(run_module, "shutil", full)
+    assert run.status == "interrupted"
+    assert run.error is not None and "the disk is full" in run.error
+
+
+def recorded(folder: Path, aps: dict[int, float], rate: float) -> Path:
+    """A run that ended, with these AP, ten seconds a step."""
+    make_run(folder)
+    settings = Run(folder).settings
+    write_settings(settings.model_copy(update={"learning_rate": rate}), folder / "settings.yml")
+    events = [{"event": "start", "step": 0, "steps": 4, "samples": 8}]
+    events += [{"event": "eval", "step": 0, "AP": aps[0]}] if 0 in aps else []
+    events += [{"event": "step", "step": s, "loss": 1.0, "lr": 0.1, "seconds": 10} for s in (1, 2)]
+    events += [{"event": "eval", "step": step, "AP": ap} for step, ap in aps.items() if step]
+    events += [{"event": "stopped", "step": 2}]
+    (folder / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    return folder
+
+
+def test_one_row_a_run_the_best_first_with_the_settings_that_differ(tmp_path: Path) -> None:
+    worse = recorded(tmp_path / "worse", {0: 0.10, 1: 0.20, 2: 0.15}, rate=0.1)
+    better = recorded(tmp_path / "better", {2: 0.30}, rate=0.2)
+    for runs in ([worse, Run(better)], tmp_path):
+        table = compare_runs(runs)
+        assert list(table["run"]) == ["better", "worse"]
+        assert list(table["best_AP"]) == [0.30, 0.20]
+        assert list(table["best_step"]) == [2, 1]
+        assert math.isnan(table["start_AP"][0]) and table["start_AP"][1] == 0.10
+        assert list(table["minutes"].round(6)) == [round(20 / 60, 6)] * 2
+        assert list(table["learning_rate"]) == [0.2, 0.1]
+        assert "batch_size" not in table and "seed" not in table
+
+
+def test_a_single_run_is_a_table_too(tmp_path: Path) -> None:
+    table = compare_runs(recorded(tmp_path / "alone", {2: 0.30}, rate=0.1))
+    assert len(table) == 1 and table["status"][0] == "stopped"
+
+
+def test_a_folder_without_runs_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"folder that holds some \(settings.yml"):
+        compare_runs(tmp_path)

@@ -173,7 +173,7 @@ def test_save_writes_a_new_file_only(data: KeypointData, tmp_path: Path) -> None
 
 
 def test_the_saved_file_is_loaded_for_training(data: KeypointData, tmp_path: Path) -> None:
-    from kptk.training.run import find_split, save_split
+    from kptk.training.data import find_split, save_split
 
     editor = LabelEditor(data)
     send(editor, "remove", person=31)

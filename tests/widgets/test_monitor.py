@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import math
@@ -19,7 +18,6 @@ import pytest
 from PIL import Image
 
 from kptk.errors import TrainingError
-from kptk.training import run as launch
 from kptk.training import run as run_module
 from kptk.training.run import load_run
 from kptk.widgets.monitor import (
@@ -33,7 +31,7 @@ from kptk.widgets.monitor import (
     look_at,
     thinned,
 )
-from tests.training.fakes import WORKER, make_run
+from tests.training.runs import WORKER, make_run
 
 EVENTS = [
     {"event": "start", "step": 0, "steps": 4, "samples": 8},
@@ -56,8 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "fake_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
-    start = functools.partial(launch.start_worker, module="fake_worker")
-    monkeypatch.setattr(run_module, "start_worker", start)
+    monkeypatch.setattr(run_module, "WORKER", "fake_worker")
     return make_run(tmp_path / "night", "hang")
 
 

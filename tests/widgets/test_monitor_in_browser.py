@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.fakes import make_run
+from tests.training.runs import make_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -44,10 +44,10 @@ write("stopped")
 """
 
 SETUP = """\
-import functools, sys
+import sys
 import kptk
 from kptk.training import run as run_module
-run_module.start_worker = functools.partial(run_module.start_worker, module="slow_worker")
+run_module.WORKER = "slow_worker"
 run = kptk.load_run("night")
 monitor = kptk.TrainingMonitor(run, interval=.3)
 monitor"""

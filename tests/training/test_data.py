@@ -1,4 +1,4 @@
-"""Where a run starts, and the data it refuses."""
+"""The data of a run: what is refused, what is saved, and the order and content of batches."""
 
 from __future__ import annotations
 
@@ -6,40 +6,31 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kptk.coco import load_coco
-from kptk.errors import DataError, ModelError
-from kptk.training.run import check_data, find_split, find_start, save_split
-from tests.training.fakes import N_TRAIN, N_VAL, make_layout, make_run
+from kptk.errors import ConfigError, DataError
+from kptk.training.data import (
+    Batches,
+    check_data,
+    detection_samples,
+    find_split,
+    sample_order,
+    save_split,
+)
+from kptk.training.settings import DataSettings, read_settings
+from tests.training.runs import (
+    N_TRAIN,
+    N_VAL,
+    SAME,
+    make_data,
+    make_layout,
+    make_real_run,
+    make_run,
+)
 
 POSE, DETECTOR = "PP-TinyPose_128x96", "PP-YOLOE-S_human"
-
-
-def test_a_former_run_starts_from_its_best_weights(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "night")
-    with pytest.raises(ModelError, match="not been evaluated yet"):
-        find_start(run)
-    (run / "best.npz").write_bytes(b"weights")
-    (run / "model").mkdir()
-    for place in (run, run / "model", str(run)):
-        start = find_start(place)
-        assert (start.model, start.weights, start.input_size) == (POSE, run / "best.npz", (128, 96))
-    assert find_start("PP-TinyPose_256x192", run).weights == run / "best.npz"
-
-
-def test_wrong_starts(tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    (tmp_path / "w.pdparams").write_bytes(b"")
-    for model, message in [
-        ("PP-TinyPose_128x97", "Did you mean 'PP-TinyPose_128x96'"),
-        (tmp_path / "x", "must be a .pdparams file"),
-        (tmp_path / "w.pdparams", "not a Paddle weight file"),
-    ]:
-        with pytest.raises(ModelError, match=message):
-            find_start(model)
-    with pytest.raises(ModelError, match="With weights="):
-        find_start("mine", tmp_path / "w.pdparams")
 
 
 def test_data_in_every_form(tmp_path: Path) -> None:
@@ -91,7 +82,51 @@ def test_data_without_people_or_with_other_joints_is_refused(tmp_path: Path) -> 
         person["num_keypoints"] = 5
     file.write_text(json.dumps(content))
     five = find_split(folder, "train")
-    with pytest.raises(DataError, match="places 17 joints; train has 5"):
+    with pytest.raises(DataError, match="places 17 keypoints; train has 5"):
         check_data(five, val, POSE)
     assert check_data(five, val, DETECTOR) == N_TRAIN  # boxes are enough for a detector
     assert len(train) == N_TRAIN
+
+
+def test_every_sample_once_an_epoch_and_no_gap_between_epochs() -> None:
+    steps = [sample_order(10, 4, step, seed=3) for step in range(5)]  # two epochs of ten
+    flat = [index for step in steps for index in step]
+    assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
+    assert flat[:10] != flat[10:]
+
+
+def test_the_order_depends_on_the_seed_and_on_nothing_else() -> None:
+    assert sample_order(50, 8, 3, seed=1) == sample_order(50, 8, 3, seed=1)
+    assert sample_order(50, 8, 3, seed=1) != sample_order(50, 8, 3, seed=2)
+
+
+def test_a_data_set_smaller_than_a_batch_is_repeated() -> None:
+    assert sorted(sample_order(2, 6, 0, seed=0)) == [0, 0, 0, 1, 1, 1]
+
+
+def test_boxes_become_corners_and_crowds_are_left_out(tmp_path: Path) -> None:
+    make_data(tmp_path, 2)
+    file = tmp_path / "annotations.json"
+    content = json.loads(file.read_text())
+    people = content["annotations"]  # two on each image
+    people[0] |= {"bbox": [1, 2, 3, 4]}
+    people[1] |= {"iscrowd": 1}
+    file.write_text(json.dumps({**content, "annotations": people[:2]}))
+    samples = detection_samples(DataSettings(images=tmp_path / "images", annotations=file))
+    for sample, expected in zip(samples, ([[1, 2, 4, 6]], np.zeros((0, 4))), strict=True):
+        np.testing.assert_array_equal(sample["gt_bbox"], expected)
+        assert len(sample["gt_class"]) == len(sample["gt_bbox"])
+
+
+def test_the_shares_of_a_batch_are_the_batch(tmp_path: Path) -> None:
+    run = make_real_run(tmp_path, "demo-kpt", batch_size=4, sample_transforms=SAME)
+    settings = read_settings(run / "settings.yml")
+    whole = Batches(settings).batch(3)["image"]
+    shares = [Batches(settings, rank, 2).batch(3)["image"] for rank in range(2)]
+    np.testing.assert_array_equal(np.stack(shares, 1).reshape(whole.shape), whole)
+
+
+def test_more_processes_than_samples_in_a_batch_are_refused(tmp_path: Path) -> None:
+    settings = read_settings(make_run(tmp_path / "run") / "settings.yml")
+    with pytest.raises(ConfigError, match=r"at least the number of processes, 3. Got 2"):
+        Batches(settings, 0, 3)
