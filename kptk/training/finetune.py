@@ -88,7 +88,7 @@ def finetune(
         TrainingError: the directory holds a run already, or the run failed.
         MissingDependencyError: ``kptk[finetune]`` is not installed.
     """
-    options = {k: v for k, v in locals().items() if k in TrainSettings.model_fields}
+    options = {k: v for k, v in locals().items() if k in TrainSettings.CHOSEN}
     for module in ("paddle", "ppdet"):
         if find_spec(module) is None:
             raise MissingDependencyError(
