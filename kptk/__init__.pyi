@@ -2,9 +2,7 @@
 
 from .analysis.result import ErrorAnalysis as ErrorAnalysis
 from .analysis.result import analyze as analyze
-from .bulk import StoredPredictions as StoredPredictions
 from .bulk import predict_dataset as predict_dataset
-from .bulk import read_predictions as read_predictions
 from .check import check_model as check_model
 from .check import show_versions as show_versions
 from .coco import KeypointData as KeypointData
@@ -20,6 +18,8 @@ from .pipeline.pipeline import Pipeline as Pipeline
 from .pipeline.pipeline import create_model as create_model
 from .pipeline.pipeline import create_pipeline as create_pipeline
 from .pipeline.results import PoseResult as PoseResult
+from .stored import StoredPredictions as StoredPredictions
+from .stored import read_predictions as read_predictions
 from .training.export import export_model as export_model
 from .training.finetune import finetune as finetune
 from .training.run import Run as Run

@@ -31,6 +31,7 @@ from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.ground_truth import read_truth
 from kptk.files import write_json
 from kptk.skeleton import COCO17
+from kptk.stored import is_run_folder, read_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -880,13 +881,9 @@ def _bundle_of_files(
             "analyze needs an evaluation, analyze(kptk.evaluate(pipe, data)), or results and "
             "ground truth, analyze(predictions=..., annotations=...)."
         )
-    from kptk.bulk import is_run_folder
-
     truth = read_truth(annotations, "keypoints", sigmas)
     stored: Any = predictions
     if is_run_folder(stored):
-        from kptk.bulk import read_predictions
-
         run = read_predictions(stored)
         stored = run.to_coco(annotations)
         input_size = input_size or (run.input_size if stored else None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kptk.bulk import PARTITION_SIZE, Format, StoredPredictions, predict_dataset
+from kptk.bulk import PARTITION_SIZE, Format, predict_dataset
 from kptk.cli.app import (
     Device,
     EnableHpi,
@@ -32,6 +32,7 @@ from kptk.errors import ConfigError, DownloadError, InputError, KptkError
 
 if TYPE_CHECKING:
     from kptk.pipeline.results import PoseResult
+    from kptk.stored import StoredPredictions
     from kptk.video import FilmFiles
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kptk.bulk import is_run_folder, read_predictions
 from kptk.coco import KeypointData
 from kptk.coco.load import read_json
 from kptk.coco.rules import first_ids
@@ -44,10 +43,10 @@ from kptk.evaluation.scores import (
     score_poses,
 )
 from kptk.files import file_hash
-from kptk.instances import Instances
 from kptk.pipeline.pipeline import Pipeline, create_pipeline
 from kptk.pipeline.pose import PoseModel
 from kptk.skeleton import COCO17
+from kptk.stored import is_run_folder, read_predictions
 
 Path_ = str | os.PathLike[str]
 Record = dict[str, Any]
@@ -146,7 +145,7 @@ def evaluate(
         scoring = make_scoring(score_mode, oks_nms, det_threshold, min_score, own)
         truth = read_truth(annotations, "keypoints", sigmas)
         skeleton = truth.skeleton or COCO17
-        candidates = Instances.from_results(list(stored.candidates(annotations)), len(skeleton))
+        candidates = stored.candidates(annotations)
         candidates = candidates[candidates.scores >= scoring.min_score]
         ranked = score_poses(candidates, scoring, skeleton.sigmas)
         category_id = truth.content["categories"][0]["id"]

@@ -18,12 +18,12 @@ from kptk.instances import Instances
 from kptk.pipeline.detector import Detections
 from kptk.pipeline.pose import crop_boxes
 from kptk.skeleton import COCO17
+from kptk.stored import MAX_CANDIDATES
 
 if TYPE_CHECKING:
     from kptk.coco import KeypointData
     from kptk.pipeline.pipeline import Pipeline
 
-MAX_CANDIDATES = 100  # an image; COCO counts no more boxes than that
 CANDIDATES, PEOPLE, META = "candidates.json", "people.json", "made_by.json"
 _CHUNK = 8  # images in memory at a time
 

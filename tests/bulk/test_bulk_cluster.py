@@ -88,7 +88,9 @@ def test_a_worker_killed_in_the_middle_loses_nothing(client: Any, tmp_path: Path
     os.kill(int(wait_for(tmp_path / "in" / "7.pid")), signal.SIGKILL)
     thread.join(60)
     [stored] = found
-    assert [Path(row.path).stem for row in stored.rows()] == [str(i) for i in range(30)]
+    assert [Path(str(result.path)).stem for result in stored.results()] == [
+        str(i) for i in range(30)
+    ]
     assert not stored.errors()
     times = looked_at(tmp_path / "in")
     assert times["7.jpg"] == 2  # 6 and 8 are in its partition

@@ -17,7 +17,7 @@ def paths_of(source: object, **options: bool) -> list[str]:
     """Every path of a list as it would be opened, after a check of what it says of itself."""
     found = list_images(source, **options)
     entries = list(found.entries())
-    assert len(entries) == found.count
+    assert len(entries) == found.identity["count"]
     assert list(found.entries()) == entries  # twice the same
     return [located(found.root, path) for path, _ in entries]
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder(folder: Path) -> None:
     assert paths_of(folder) == [str(folder / "a.PNG"), str(folder / "b.jpg")]
     assert paths_of([str(folder)], recursive=True)[2:] == [str(folder / "sub" / "c.jpg")]
-    assert list_images([folder]).sha256 == list_images(folder).sha256
+    assert list_images([folder]).identity == list_images(folder).identity
 
 
 def test_a_file_of_paths_starts_at_its_own_folder(folder: Path) -> None:
@@ -61,7 +61,7 @@ def test_coco_data_brings_its_ids() -> None:
     path, image_id = next(iter(found.entries()))
     assert image_id == data.image_ids[0]
     assert Path(located(found.root, path)) == data.image_path(image_id).absolute()
-    assert found.count == len(data)
+    assert found.identity["count"] == len(data)
 
 
 def test_the_hash_is_of_places_names_ids_and_order(folder: Path, tmp_path: Path) -> None:
@@ -70,17 +70,17 @@ def test_the_hash_is_of_places_names_ids_and_order(folder: Path, tmp_path: Path)
     for name in ("a.PNG", "b.jpg"):
         (other / name).touch()
     a, b = str(folder / "a.PNG"), str(folder / "b.jpg")
-    hashes = [list_images(s).sha256 for s in (folder, other, [a, b], [b, a], [a, b, b])]
+    hashes = [list_images(s).identity["sha256"] for s in (folder, other, [a, b], [b, a], [a, b, b])]
     assert len(set(hashes)) == 5
 
 
 def test_partitions_cover_everything_once() -> None:
     names = [f"/{i}.jpg" for i in range(7)]
     parts = list(list_images(names).partitions(3))
-    assert [(part.number, part.first, len(part.paths)) for part in parts] == [
+    assert [(part.number, part.first, len(part.entries)) for part in parts] == [
         (0, 0, 3), (1, 3, 3), (2, 6, 1),
     ]  # fmt: skip
-    assert [path for part in parts for path in part.paths] == names
+    assert [path for part in parts for path, _ in part.entries] == names
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names that are no Unicode")
@@ -106,7 +106,7 @@ def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_listed(source: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        list_images(source)
+        _ = list_images(source).identity
 
 
 def test_an_empty_folder_and_an_empty_file(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_an_empty_folder_and_an_empty_file(tmp_path: Path) -> None:
         list_images(tmp_path)
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(InputError, match="at least one"):
-        list_images(tmp_path / "list.txt")
+        _ = list_images(tmp_path / "list.txt").identity

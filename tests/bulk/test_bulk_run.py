@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 import kptk
-from kptk import bulk as work
-from kptk.bulk import Job, Recipe, Site, list_images
+from kptk import bulk
+from kptk.bulk import Job, Worker, describe, list_images
 from kptk.errors import BulkError, InputError, MissingDependencyError
+from kptk.pipeline.config import load_config
+from kptk.stored import RunFolder
 from tests.bulk.bulk_fakes import FakePipe, looked_at, make_fake, write_pictures
 
 
@@ -87,20 +89,20 @@ def test_each_image_that_fails_is_one_error(tmp_path: Path) -> None:
         "folder.jpg": "This is a folder; the list must name images.",
     }
     assert (len(stored), stored.n_errors) == (8, 3)
-    assert [len(row.boxes) for row in stored.rows()] == [1, 0, 1, 1, 0, 1, 1, 0]
+    assert [len(result) for result in stored.results()] == [1, 0, 1, 1, 0, 1, 1, 0]
 
 
-def test_a_film_in_the_list_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
+def test_a_video_in_the_list_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "in", {}, 2)
-    film = tmp_path / "in" / "film.mp4"
-    film.write_text("3")
-    stored = run([paths[0], film, paths[1]], tmp_path / "out")
-    assert stored.errors() == {str(film): "This is a film; the list must name images."}
+    video = tmp_path / "in" / "video.mp4"
+    video.write_text("3")
+    stored = run([paths[0], video, paths[1]], tmp_path / "out")
+    assert stored.errors() == {str(video): "This is a video; the list must name images."}
     assert looked_at(tmp_path / "in") == {"0.jpg": 1, "1.jpg": 1}  # at once
     # alone, where one fails strangely
     paths[1].write_text("bug")
-    stored = run([paths[0], film, paths[1]], tmp_path / "again")
-    assert stored.errors()[str(film)] == "This is a film; the list must name images."
+    stored = run([paths[0], video, paths[1]], tmp_path / "again")
+    assert stored.errors()[str(video)] == "This is a video; the list must name images."
 
 
 def test_where_every_image_fails_strangely_the_process_is_at_fault(tmp_path: Path) -> None:
@@ -129,31 +131,38 @@ def test_an_image_that_kills_this_process_is_left_out_the_fourth_time(tmp_path: 
     assert stored.complete
 
 
-def site(tmp_path: Path, **changes: Any) -> Site:
-    """A worker's site of a run whose first partition is still to be done."""
+ANY = {"device": "auto", "engine": "auto", "flip": None, "udp": None, "threads": None}
+AS_IT_IS = {"det_threshold": None, "channel_order": None}
+
+
+def job(tmp_path: Path, **changes: Any) -> Job:
+    """A job in a folder whose first partition is still to be done."""
     paths = write_pictures(tmp_path / "in", {}, 2)
     stored = run(paths, tmp_path / "out")
     (tmp_path / "out" / "done" / "part-000000.json").unlink()
     values = {
-        "folder": str(tmp_path / "out"), "settings_hash": stored.manifest["settings_hash"],
-        "recipe": Recipe(make_fake), "models": None, "root": "", "format": "jsonl",
-        "version": kptk.__version__, **changes,
+        "folder": RunFolder(tmp_path / "out"), "settings_hash": stored.manifest["settings_hash"],
+        "settings": stored.manifest["settings"], "pipeline": make_fake, "models": ANY,
+        "options": AS_IT_IS, "root": "", **changes,
     }  # fmt: skip
-    return Site(Job(**values))
+    return Job(**values)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"settings_hash": "another"}, "is the folder of another run"),
-        ({"folder": "/not/mounted"}, "must see the folder of results under the same path"),
+        (
+            {"folder": RunFolder(Path("/not/mounted"))},
+            "must see the folder of results under the same path",
+        ),
         ({"version": "0.0.9"}, r"has kptk .*; the run was started with 0\.0\.9"),
     ],
 )
 def test_a_worker_that_does_not_fit_refuses(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    worker = site(tmp_path, **changes)
+    worker = Worker(job(tmp_path, **changes))
     [part] = list_images([tmp_path / "in" / "0.jpg"]).partitions(3)
     with pytest.raises(BulkError, match=message):
         worker.run(part)
@@ -161,15 +170,12 @@ def test_a_worker_that_does_not_fit_refuses(
 
 def test_a_worker_with_other_models_refuses(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from kptk.bulk import describe, make_recipe
     from tests.fixed_pair import write_pipeline
 
-    options: dict[str, Any] = dict.fromkeys(("flip", "udp", "threads", "channel_order"))
-    config = write_pipeline(tmp_path / "pair")
-    recipe = make_recipe(config, device="auto", engine="auto", det_threshold=None, **options)
-    models = describe(recipe)["models"]
-    models["pose"]["sha256"] = "of other weights"
-    worker = site(tmp_path, recipe=recipe, models=models)
+    config = load_config(write_pipeline(tmp_path / "pair"))
+    settings = describe(config, ANY, AS_IT_IS)
+    settings["models"]["pose"]["sha256"] = "of other weights"
+    worker = Worker(job(tmp_path, pipeline=config, settings=settings))
     [part] = list_images([tmp_path / "in" / "0.jpg"]).partitions(3)
     with pytest.raises(BulkError, match=r"The pose on .* is not the one on the machine"):
         worker.run(part)
@@ -177,18 +183,19 @@ def test_a_worker_with_other_models_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("asked", "used"), [(None, 3), (1, 1)])
 def test_a_pipeline_has_the_threads_of_its_worker(
-    monkeypatch: pytest.MonkeyPatch, asked: int | None, used: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, used: int
 ) -> None:
     distributed = pytest.importorskip("distributed")
     worker = SimpleNamespace(state=SimpleNamespace(nthreads=3))
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
     threads: list[int | None] = []
     monkeypatch.setattr(
-        work, "site_of", lambda job: threads.append(job.recipe.threads) or SimpleNamespace(run=id)
+        bulk,
+        "worker_of",
+        lambda job: threads.append(job.models["threads"]) or SimpleNamespace(run=id),
     )
-    recipe = Recipe(make_fake, threads=asked)
     part, _ = list_images(["/a.jpg", "/b.jpg"]).partitions(1)
-    work.run_partition(Job("/out", "hash", recipe, None, "", "jsonl", ""), part)
+    bulk.run_partition(job(tmp_path, models={**ANY, "threads": asked}), part)
     assert threads == [used]
 
 
@@ -238,7 +245,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path) -> None:
 
     tracemalloc.start()
     found = list_images(lines)
-    count = sum(len(part.paths) for part in found.partitions(500))
+    count = sum(len(part.entries) for part in found.partitions(500))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 40_000

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import kptk
-from kptk.bulk import match_images
 from kptk.errors import BulkError, DataError
+from kptk.stored import match_images
 from tests.bulk.bulk_fakes import SIZE, make_fake, write_pictures
 from tests.fake_pair import document, fake_pipeline, person, write_data
 
@@ -50,16 +50,16 @@ def test_everything_comes_back(tmp_path: Path, form: Any) -> None:
     pipe = make_fake()
     expected = list(pipe.predict(list(map(str, paths)), det_threshold=None, channel_order=None))
     rows = list(stored.rows())
-    assert [row.image for row in rows] == list(range(7))
-    assert [row.path for row in rows] == list(map(str, paths))
-    for row, wanted in zip(rows, expected, strict=True):
-        assert row.error == (None if wanted.error is None else str(wanted.error))
-        assert (row.height, row.width) == ((None, None) if row.error else SIZE)
+    assert [record["image"] for record, _ in rows] == list(range(7))
+    assert [record["path"] for record, _ in rows] == list(map(str, paths))
+    for (record, result), wanted in zip(rows, expected, strict=True):
+        assert record["error"] == (None if wanted.error is None else str(wanted.error))
+        assert (record["height"], record["width"]) == ((None, None) if wanted.error else SIZE)
         for name in ("boxes", "scores", "keypoints"):
-            found = getattr(row.result, name)
+            found = getattr(result, name)
             assert found.dtype == np.float32
             np.testing.assert_array_equal(found, getattr(wanted, name))
-    assert np.isnan(rows[0].keypoints[0, 3]).all()
+    assert np.isnan(rows[0][1].keypoints[0, 3]).all()
     assert repr(stored) == "StoredPredictions(out: 7 images, 7 people, 1 failed)"
 
 
