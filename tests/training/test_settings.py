@@ -83,7 +83,7 @@ def settle(model: str, n_samples: int, **options: Any) -> TrainSettings:
 
 
 def test_what_a_user_chooses_are_fields_of_the_settings() -> None:
-    ours = "model weights train val epochs augment run_dir wait progress".split()
+    ours = ["model", "weights", "train", "val", "epochs", "augment", "run_dir", "wait", "progress"]
     chosen = set(inspect.signature(kptk.finetune).parameters) - set(ours)
     assert chosen == set(TrainSettings.CHOSEN) <= set(TrainSettings.model_fields)
 
