@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -9,12 +12,38 @@ import typer
 
 from kptk.cli.app import Json, MaxImages, app, dump, finite, only_json
 from kptk.errors import InputError
+from kptk.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from kptk.training.run import Run
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting that a user chooses, in TrainSettings' words."""
+    doc = inspect.getdoc(TrainSettings) or ""
+    described = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", doc, re.M)
+    words = {name: " ".join(text.replace("``", "").split()) for name, text in described}
+    options = []
+    for name in TrainSettings.CHOSEN:
+        kind: Any = TrainSettings.model_fields[name].annotation
+        metavar = "HEIGHT WIDTH" if name == "input_size" else None
+        option = typer.Option(help=words[name][0].upper() + words[name][1:], metavar=metavar)
+        options.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, option],
+            )
+        )
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    vars(command)["__signature__"] = signature.replace(parameters=[*own, *options])
+    return command
+
+
 @app.command()
+@_with_settings
 def finetune(
     model: Annotated[
         str, typer.Argument(help="A name, a former run's directory, or a .pdparams file.")
@@ -29,63 +58,31 @@ def finetune(
     weights: Annotated[
         str | None, typer.Option(help="Other weights for the named model: a .pdparams or a run.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps. [default: by data]")] = None,
     epochs: Annotated[float | None, typer.Option(help="Instead of --steps.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images or people a step. [default: 8 or 32]")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="[default: 2e-4 or 5e-4, scaled by batch size]")
-    ] = None,
-    warmup_steps: Annotated[
-        int | None, typer.Option(help="In which the rate rises. [default: 5 % of the run]")
-    ] = None,
-    freeze_backbone: Annotated[
-        bool, typer.Option("--freeze-backbone", help="Train what follows the backbone only.")
-    ] = False,
-    freeze_norm: Annotated[
-        bool | None, typer.Option(help="Keep batch-norm statistics. [default: for batches < 16]")
-    ] = None,
     augment: Annotated[
         str, typer.Option(help="Strength: none, light, default or strong.")
     ] = "default",
-    patience: Annotated[
-        int | None, typer.Option(help="End after so many evaluations without a better AP.")
-    ] = None,
-    input_size: Annotated[
-        tuple[int, int] | None, typer.Option(metavar="HEIGHT WIDTH", help="[default: the start's]")
-    ] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
-    eval_images: Annotated[int | None, typer.Option(help="Evaluate on so many images.")] = None,
-    seed: Annotated[int, typer.Option(help="Of data order and augmentation.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, gpu:0, ...")] = "cpu",
     as_json: Json = False,
+    **settings: Any,
 ) -> None:
-    """Fine-tune a detector or a pose model on your images. Ctrl-C stops with a checkpoint."""
+    """Fine-tune a detector or a pose model on your images. Ctrl-C stops with a checkpoint.
+
+    Settings that are left out follow from the architecture and the number of samples.
+    """
     from kptk.training.finetune import finetune
 
+    given = {name: value for name, value in settings.items() if value is not None}
     with only_json(as_json) as out:
         run = finetune(
             model,
             train,
             val,
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
             weights=weights,
-            warmup_steps=warmup_steps,
-            freeze_backbone=freeze_backbone,
-            freeze_norm=freeze_norm,
+            epochs=epochs,
             augment=augment,
-            patience=patience,
-            input_size=input_size,
-            eval_every=eval_every,
-            eval_images=eval_images,
-            seed=seed,
-            device=device,
             run_dir=run_dir,
             progress=not as_json,
+            **given,
         )
         _show_run(run, as_json, out)
 
