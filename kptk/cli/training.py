@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,45 +12,66 @@ import typer
 
 from kptk.cli.app import FORCE, JSON, MAX_IMAGES, PIPELINE, app, argument, flag, option, output
 from kptk.errors import InputError
+from kptk.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from kptk.training.run import Run
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each setting that a user chooses, in TrainSettings' words."""
+    doc = inspect.getdoc(TrainSettings) or ""
+    described = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", doc, re.M)
+    words = {name: " ".join(text.replace("``", "").split()) for name, text in described}
+    options = []
+    for name in TrainSettings.CHOSEN:
+        kind: Any = TrainSettings.model_fields[name].annotation
+        metavar = "HEIGHT WIDTH" if name == "input_size" else None
+        default = option(None, words[name][0].upper() + words[name][1:], metavar=metavar)
+        options.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind | None
+            )
+        )
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    vars(command)["__signature__"] = signature.replace(parameters=[*own, *options])
+    return command
+
+
 @app.command()
+@_with_settings
 def finetune(
     model: str = argument("A name, a former run's directory, or a .pdparams file."),
     train: str = option(..., "Folder of the data, or its annotation file."),
     val: str | None = option(None, "The same, to measure AP on. [default: --train's val]"),
     run_dir: Path | None = option(None, "A new folder. [default: in runs/]", "--run-dir", "-o"),
     weights: str | None = option(None, "Other weights for the named model: a .pdparams or a run."),
-    steps: int | None = option(None, "Optimizer steps. [default: by data]"),
     epochs: float | None = option(None, "Instead of --steps."),
-    batch_size: int | None = option(None, "Images or people a step. [default: 8 or 32]"),
-    learning_rate: float | None = option(None, "[default: 2e-4 or 5e-4, scaled by batch size]"),
-    warmup_steps: int | None = option(None, "In which the rate rises. [default: 5 % of the run]"),
-    freeze_backbone: bool = flag("freeze-backbone", "Train what follows the backbone only."),
-    freeze_norm: bool | None = option(
-        None, "Keep batch-norm statistics. [default: for batches < 16]"
-    ),
     augment: str = option("default", "Strength: none, light, default or strong."),
-    patience: int | None = option(None, "End after so many evaluations without a better AP."),
-    input_size: tuple[int, int] | None = option(
-        None, "[default: the start's]", metavar="HEIGHT WIDTH"
-    ),
-    eval_every: int | None = option(None, "Steps between evaluations."),
-    eval_images: int | None = option(None, "Evaluate on so many images."),
-    seed: int = option(0, "Of data order and augmentation."),
-    device: str = option("cpu", "cpu, gpu:0, ..."),
     as_json: bool = JSON,
+    **settings: Any,
 ) -> None:
-    """Fine-tune a detector or a pose model on your images. Ctrl-C stops with a checkpoint."""
-    options: dict[str, Any] = dict(locals())  # each is an argument of kptk.finetune
-    del options["as_json"]
+    """Fine-tune a detector or a pose model on your images. Ctrl-C stops with a checkpoint.
+
+    Settings that are left out follow from the architecture and the number of samples.
+    """
     from kptk.training.finetune import finetune
 
+    given = {name: value for name, value in settings.items() if value is not None}
     with output(as_json) as show:
-        _show_run(finetune(**options, progress=not as_json), show)
+        run = finetune(
+            model,
+            train,
+            val,
+            weights=weights,
+            epochs=epochs,
+            augment=augment,
+            run_dir=run_dir,
+            progress=not as_json,
+            **given,
+        )
+        _show_run(run, show)
 
 
 @app.command()

@@ -128,7 +128,7 @@ def test_a_missed_joint_finds_the_people_whose_joint_was_moved(browser, data):
 
 def test_worst_first_puts_the_moved_wrists_first(browser, people):
     browser.controls.order.value = WORST_FIRST
-    found = [browser._likeness.oks[i] for i in ids(browser)]
+    found = [browser._similarity["oks"][i] for i in ids(browser)]
     assert found == sorted(found) and len(found) == len(people)
     assert found[0] < 1 and found[-1] == pytest.approx(1)
     browser.controls.order.value = BY_IMAGE

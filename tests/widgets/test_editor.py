@@ -17,7 +17,7 @@ from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
 from kptk.skeleton import CROWDPOSE14
 from kptk.widgets.editor import LabelEditor
-from kptk.widgets.labels import Point, candidates_by_image, missed
+from kptk.widgets.labels import Point, detections_of, missed
 from tests import coco_sets
 
 FOUND = {"image_id": 2, "category_id": 1}
@@ -251,15 +251,15 @@ def test_candidates_are_taken_from_whatever_holds_them() -> None:
         predictions = Predictions(Instances.from_results(DETECTIONS, 17), None, (2,), {})
 
     for source in (DETECTIONS, OfEvaluation.predictions, OfEvaluation()):
-        found = candidates_by_image(source, 17)
-        assert [candidate.score for candidate in found[2]] == [0.9, 0.8, 0.7, 0.4]
-    assert candidates_by_image(None, 17) == {}
-    other = candidates_by_image(DETECTIONS, 14)  # a model of other joints: boxes only
-    assert all(candidate.points is None for candidate in other[2])
+        found = detections_of(source, 17)
+        assert found.scores.tolist() == [0.9, 0.8, 0.7, 0.4] and set(found.image_ids) == {2}
+        other = detections_of(source, 14)  # a model of other joints: boxes only
+        assert other.keypoints.shape == (4, 14, 3) and np.isnan(other.keypoints).all()
+    assert len(detections_of(None, 17)) == 0
 
 
 def test_missed_people_by_hand() -> None:
-    found = candidates_by_image(DETECTIONS, 17)[2]
+    found = detections_of(DETECTIONS, 17)
     assert len(missed(found, [], 0.0)) == 4
     # 10x60 of 20x60 in common: IoU 600 / 1800; 16 of 20 wide: 960 / 1440 = .67
     assert len(missed(found[:1], [(15, 7, 35, 67)], 0)) == 1

@@ -167,7 +167,7 @@ def test_without_a_choice_there_is_nothing_to_export(explorer, tmp_path):
 
 
 def test_a_picture_for_the_saved_notebook(explorer):
-    picture = Image.open(io.BytesIO(explorer.still()))
+    picture = Image.open(io.BytesIO(explorer.snapshot()))
     assert picture.format == "PNG" and picture.width == 975
     assert "below-threshold" in repr(explorer)
 

@@ -1,7 +1,8 @@
-"""The training monitor, on written logs and on a live worker that trains nothing."""
+"""The training monitor: curves by hand, written logs, and a live worker that trains nothing."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import threading
@@ -11,12 +12,25 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from kptk.errors import TrainingError
 from kptk.training import run as run_module
 from kptk.training.run import load_run
-from kptk.widgets.monitor import Progress, TrainingMonitor, duration, log_tail, look_at
+from kptk.widgets.monitor import (
+    Progress,
+    TrainingMonitor,
+    curves,
+    curves_png,
+    curves_svg,
+    duration,
+    log_tail,
+    look_at,
+    thinned,
+)
 from tests.training.runs import WORKER, make_run
 
 EVENTS = [
@@ -171,3 +185,55 @@ def test_the_end_of_a_log(tmp_path: Path, written: bytes, shown: str) -> None:
 def test_nothing_trained_yet() -> None:
     now = Progress("a", "m", "running", 0, 9, (), (), math.nan, None, None, "")
     assert now.best is None and math.isnan(now.seconds_left)
+
+
+def test_curves_by_hand() -> None:
+    losses = [(1, 4.0), (2, 2.0), (3, math.nan), (4, 0.0)]
+    left, right = curves(losses, [(2, 0.25), (4, 0.2), (6, math.nan)], 8).axes
+    raw, _ = left.lines
+    assert raw.get_xydata().tolist() == [[1, 4], [2, 2], [4, 0]]
+    assert left.get_xlim() == (0, 8) and left.get_ylim() == (0, 4)
+    aps, best = right.lines
+    assert aps.get_xydata().tolist() == [[2, 25], [4, 20]]
+    assert best.get_xydata().tolist() == [[2, 25]]
+    assert right.get_title("right") == "best 25.0 at step 2"
+    (_, right) = curves([], [(2, 0.25), (4, 0.25)], 8).axes
+    assert right.get_title("right") == "best 25.0 at step 4"  # of equal ones the last
+
+
+def test_a_spike_does_not_flatten_the_curve() -> None:
+    left, _ = curves([(i, 2.0 + i % 2) for i in range(99)] + [(99, 900.0)], [], 100).axes
+    assert left.get_ylim() == (2, 3)
+
+
+def test_the_smooth_curve_by_hand() -> None:
+    values = [6.0, 2.0, 4.0, 0.0] * 10  # 40 steps: the mean of two
+    left, _ = curves(list(enumerate(values)), [], 40).axes
+    assert left.lines[1].get_ydata()[:5].tolist() == [6, 4, 3, 2, 3]
+
+
+def test_thinning_keeps_peaks_and_order() -> None:
+    series = pd.Series(np.zeros(10_000))
+    series[1234] = 9.0
+    steps, values = thinned(series, 300)
+    assert len(steps) <= 302 and steps.tolist() == sorted(steps)
+    assert dict(zip(steps, values, strict=True))[1234] == 9
+    assert thinned(series[:300], 300)[0].tolist() == list(range(300))
+
+
+def test_an_svg_in_the_colours_of_the_page() -> None:
+    text = curves_svg([(1, 4.0), (2, 2.0)], [(2, 0.25), (4, 0.2)], 8)
+    root = ElementTree.fromstring(text)
+    said = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "best 25.0 at step 2" in said
+    assert root.get("fill") == "currentColor" and "#000000" not in text
+    assert "var(--jp-brand-color1, #1976d2)" in text
+    assert "<style" not in text  # it would be one of the whole page
+    assert text == curves_svg([(1, 4.0), (2, 2.0)], [(2, 0.25), (4, 0.2)], 8)
+    assert "not evaluated yet" in curves_svg([], [], 100)
+
+
+def test_the_curves_as_a_png() -> None:
+    image = Image.open(io.BytesIO(curves_png([(1, 4.0), (2, 2.0)], [(2, 0.25)], 8)))
+    assert image.size == (720, 225)
+    assert curves_png([], [], 8) == curves_png([], [], 8)
