@@ -73,9 +73,9 @@ def test_the_numbers_of_a_log(folder: Path) -> None:
     write_events(folder)
     now = look_at(load_run(folder))
     assert (now.name, now.status, now.step, now.steps) == ("night", "interrupted", 2, 4)
-    assert now.losses == ((1, 0.5), (2, 0.25))
-    assert now.aps == ((1, 0.25), (2, 0.2)) and now.best == (1, 0.25)
-    assert now.step_seconds == 40 and now.seconds_left == 80
+    assert now.history["loss"].to_dict() == {1: 0.5, 2: 0.25}
+    assert now.history["AP"].to_dict() == {1: 0.25, 2: 0.2} and now.best == (1, 0.25)
+    assert now.seconds_left == 80  # two steps at the mean of 30 and 50 s
     assert now.error is not None and "checkpoint of step 2 is kept" in now.error
 
 
@@ -183,32 +183,37 @@ def test_the_end_of_a_log(tmp_path: Path, written: bytes, shown: str) -> None:
 
 
 def test_nothing_trained_yet() -> None:
-    now = Progress("a", "m", "running", 0, 9, (), (), math.nan, None, None, "")
+    now = Progress("a", "m", "running", 0, 9, history({}), None, None, "")
     assert now.best is None and math.isnan(now.seconds_left)
 
 
+def history(losses: dict[int, float], aps: dict[int, float] | None = None) -> pd.DataFrame:
+    columns = {"loss": losses, "AP": aps or {}, "seconds": dict.fromkeys(losses, 1.0)}
+    return pd.DataFrame({name: pd.Series(c, dtype=float) for name, c in columns.items()})
+
+
 def test_curves_by_hand() -> None:
-    losses = [(1, 4.0), (2, 2.0), (3, math.nan), (4, 0.0)]
-    left, right = curves(losses, [(2, 0.25), (4, 0.2), (6, math.nan)], 8).axes
+    losses, aps = {1: 4.0, 2: 2.0, 4: 0.0}, {2: 0.25, 4: 0.2}
+    left, right = curves(history(losses, aps), 8).axes
     raw, _ = left.lines
     assert raw.get_xydata().tolist() == [[1, 4], [2, 2], [4, 0]]
     assert left.get_xlim() == (0, 8) and left.get_ylim() == (0, 4)
-    aps, best = right.lines
-    assert aps.get_xydata().tolist() == [[2, 25], [4, 20]]
+    points, best = right.lines
+    assert points.get_xydata().tolist() == [[2, 25], [4, 20]]
     assert best.get_xydata().tolist() == [[2, 25]]
     assert right.get_title("right") == "best 25.0 at step 2"
-    (_, right) = curves([], [(2, 0.25), (4, 0.25)], 8).axes
+    _, right = curves(history({}, {2: 0.25, 4: 0.25}), 8).axes
     assert right.get_title("right") == "best 25.0 at step 4"  # of equal ones the last
 
 
 def test_a_spike_does_not_flatten_the_curve() -> None:
-    left, _ = curves([(i, 2.0 + i % 2) for i in range(99)] + [(99, 900.0)], [], 100).axes
+    left, _ = curves(history({i: 2.0 + i % 2 for i in range(99)} | {99: 900.0}), 100).axes
     assert left.get_ylim() == (2, 3)
 
 
 def test_the_smooth_curve_by_hand() -> None:
     values = [6.0, 2.0, 4.0, 0.0] * 10  # 40 steps: the mean of two
-    left, _ = curves(list(enumerate(values)), [], 40).axes
+    left, _ = curves(history(dict(enumerate(values))), 40).axes
     assert left.lines[1].get_ydata()[:5].tolist() == [6, 4, 3, 2, 3]
 
 
@@ -222,18 +227,19 @@ def test_thinning_keeps_peaks_and_order() -> None:
 
 
 def test_an_svg_in_the_colours_of_the_page() -> None:
-    text = curves_svg([(1, 4.0), (2, 2.0)], [(2, 0.25), (4, 0.2)], 8)
+    numbers = history({1: 4.0, 2: 2.0}, {2: 0.25, 4: 0.2})
+    text = curves_svg(numbers, 8)
     root = ElementTree.fromstring(text)
     said = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "best 25.0 at step 2" in said
     assert root.get("fill") == "currentColor" and "#000000" not in text
     assert "var(--jp-brand-color1, #1976d2)" in text
     assert "<style" not in text  # it would be one of the whole page
-    assert text == curves_svg([(1, 4.0), (2, 2.0)], [(2, 0.25), (4, 0.2)], 8)
-    assert "not evaluated yet" in curves_svg([], [], 100)
+    assert text == curves_svg(numbers, 8)
+    assert "not evaluated yet" in curves_svg(history({}), 100)
 
 
 def test_the_curves_as_a_png() -> None:
-    image = Image.open(io.BytesIO(curves_png([(1, 4.0), (2, 2.0)], [(2, 0.25)], 8)))
+    image = Image.open(io.BytesIO(curves_png(history({1: 4.0, 2: 2.0}, {2: 0.25}), 8)))
     assert image.size == (720, 225)
-    assert curves_png([], [], 8) == curves_png([], [], 8)
+    assert curves_png(history({}), 8) == curves_png(history({}), 8)
