@@ -33,7 +33,7 @@ from kptk.errors import ConfigError, DownloadError, InputError, KptkError
 if TYPE_CHECKING:
     from kptk.pipeline.results import PoseResult
     from kptk.stored import StoredPredictions
-    from kptk.video import FilmFiles
+    from kptk.video import VideoFiles
 
 
 _MAX_ERRORS = 20  # that are listed
@@ -159,7 +159,7 @@ class Report:
         self.table = table
         self.track = track
         self.smooth = smooth
-        self.film: FilmFiles | None = None
+        self.film: VideoFiles | None = None
         self.results: list[dict[str, Any]] = []
         self.errors: list[dict[str, Any]] = []
         if table:
@@ -200,24 +200,24 @@ class Report:
                 self.add(result)
 
     def add(self, result: PoseResult) -> None:
-        from kptk.video import film_of
+        from kptk.video import video_of
 
         if result.error is not None:
             title = result.path or result.name
             self.errors.append({"input_path": title, "error": str(result.error)})
-        elif film_of(result) is None:
+        elif video_of(result) is None:
             self._end_film()
             self._add_image(result)
         else:
             self._add_frame(result)
 
     def _add_frame(self, result: PoseResult) -> None:
-        from kptk.video import FilmFiles, OneEuro, Tracker, film_of
+        from kptk.video import VideoFiles, OneEuro, Tracker, video_of
 
-        if self.film is None or self.film.film != film_of(result):
+        if self.film is None or self.film.video != video_of(result):
             self._end_film()
             tracker = Tracker(smoother=OneEuro() if self.smooth else None) if self.track else None
-            film = FilmFiles(self.save_path, result, pictures=self.pictures, tracker=tracker)
+            film = VideoFiles(self.save_path, result, images=self.pictures, tracker=tracker)
             self.film = film.__enter__()
         self.film.add(result)
 
@@ -230,7 +230,7 @@ class Report:
             self.results.append(film.json)
             return
         followed = f", {film.tracker.count} people followed" if film.tracker else ""
-        title = f"{film.path or film.film} ({film.frames} frames, {film.last:.1f} s{followed})"
+        title = f"{film.path or film.video} ({film.frames} frames, {film.last:.1f} s{followed})"
         self._row(film.most, film.best, title, film.saved)
 
     def _add_image(self, result: PoseResult) -> None:
