@@ -167,7 +167,7 @@ def _save(
     Those with an error go to ``errors``. Ctrl-C is how a camera's video ends; of any other video
     nothing is kept then.
     """
-    from kptk.video import VideoFiles, OneEuro, Tracker, video_of
+    from kptk.video import OneEuro, Tracker, VideoFiles, video_of
 
     def good() -> Iterator[PoseResult]:
         for result in stream:
