@@ -13,7 +13,7 @@ import kptk
 from kptk.errors import InputError
 from kptk.instances import corners
 from kptk.widgets.compare import GAINS, LOSSES
-from tests.widgets.browsing import SURE, UNSURE, demo_data, evaluation_of, predictions_of
+from tests.widgets.demo import SURE, UNSURE, demo_data, evaluation_of, predictions_of
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 import kptk
 from kptk.errors import InputError
 from kptk.widgets.dataset import DatasetReport, render
-from tests.widgets.faulty import write_faulty
+from tests.widgets.demo import write_faulty
 
 
 @pytest.fixture(scope="module")
