@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from kptk.coco.checks import has_size, header
-from kptk.coco.dataset import copy_images, document, write_coco
-from kptk.coco.load import KeypointData, is_inside, load_coco, read_json
+from kptk.coco.checks import has_size, upright_size
+from kptk.coco.dataset import KeypointData, copy_images, document, is_inside, write_coco
+from kptk.coco.load import load_coco, read_json
 from kptk.coco.rules import AREA_OF_BOX, first_ids, polygon_area
 from kptk.errors import DataError, InputError, nearest
 from kptk.files import replacing
@@ -60,11 +60,11 @@ def aic_to_coco(
     missing: list[str] = []
     for entry in sorted(content, key=lambda entry: str(entry.get("image_id"))):
         name = f"{entry.get('image_id')}.jpg"
-        found = header(folder / name)
+        found = upright_size(folder / name)
         if found is None:
             missing.append(name)
             continue
-        height, width = found.upright_size
+        height, width = found
         number = len(records) + 1
         records.append({"id": number, "file_name": name, "width": width, "height": height,
                         "aic_id": entry["image_id"]})  # fmt: skip
@@ -375,10 +375,10 @@ def yolo_to_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for path in _image_files(folder):
-        found = header(path)
+        found = upright_size(path)
         if found is None:
             raise DataError(f"{path} cannot be read as an image.")
-        height, width = found.upright_size
+        height, width = found
         name = path.relative_to(root).as_posix()
         images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
         for row in _rows(label_file(path), 5 + count * numbers):
