@@ -167,7 +167,7 @@ def _save(
     Those with an error go to ``errors``. Ctrl-C is how a camera's video ends; of any other video
     nothing is kept then.
     """
-    from kptk.video import FilmFiles, OneEuro, Tracker, film_of
+    from kptk.video import OneEuro, Tracker, VideoFiles, video_of
 
     def good() -> Iterator[PoseResult]:
         for result in stream:
@@ -182,7 +182,7 @@ def _save(
         return f"{people:>6}  {score:>4}  {title} -> {', '.join(map(str, saved))}"
 
     folder = f"{save_path}{os.sep}"
-    for name, results in groupby(good(), film_of):
+    for name, results in groupby(good(), video_of):
         if name is None:
             for result in results:
                 saved = [result.save_to_json(folder)]
@@ -193,7 +193,7 @@ def _save(
             continue
         first, stopped = next(results), False
         tracker = Tracker(smoother=OneEuro() if smooth else None) if track else None
-        with FilmFiles(save_path, first, pictures=images, tracker=tracker) as video:
+        with VideoFiles(save_path, first, images=images, tracker=tracker) as video:
             try:
                 for result in chain([first], results):
                     video.add(result)

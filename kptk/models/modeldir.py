@@ -57,13 +57,13 @@ class ModelDir:
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    is_scale: bool
-    interp: int
-    keep_ratio: bool
-    threshold: float
-    labels: tuple[str, ...]
-    onnx: Path | None
-    paddle: tuple[Path, Path] | None
+    is_scale: bool = True
+    interp: int = 2
+    keep_ratio: bool = False
+    threshold: float = 0.5
+    labels: tuple[str, ...] = ()
+    onnx: Path | None = None
+    paddle: tuple[Path, Path] | None = None
     openvino: Path | None = None
 
     @property

@@ -6,45 +6,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ipywidgets as w
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kptk.analysis.plots import GREY, PERSON_COLOURS
+from kptk.coco import KeypointData
 from kptk.errors import InputError
+from kptk.evaluation import Evaluation
 from kptk.geometry import Float, keypoint_similarity, oks
 from kptk.inputs import normalize
-from kptk.pipeline.pose import crop_boxes, warp_crops
+from kptk.pipeline.pipeline import Pipeline
+from kptk.pipeline.pose import PoseModel, crop_boxes, warp_crops
+from kptk.pipeline.results import PoseResult
+from kptk.widgets import picture
 from kptk.widgets.album import Scene, album_of
-from kptk.widgets.picture import (
-    ANNOTATED,
-    DETECTED,
-    MISSED,
-    Heat,
-    Look,
-    Region,
-    State,
-    box_areas,
-    caption_of,
-    draw,
-    fit,
-    joint_marks,
-    plain,
-    region_of,
-    render,
-)
+from kptk.widgets.picture import ANNOTATED, DETECTED, Heat, Look, Region, State
 from kptk.widgets.theme import ImageView, Snapshot, to_png
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kptk.coco import KeypointData
-    from kptk.evaluation import Evaluation
-    from kptk.pipeline.pipeline import Pipeline
-    from kptk.pipeline.pose import PoseModel
-    from kptk.pipeline.results import PoseResult
 
 BY_IMAGE, WORST_FIRST, BEST_FIRST = "by image", "worst OKS first", "best OKS first"
 # Values of dropdowns that choose nothing: None would show as an empty line.
@@ -52,6 +33,7 @@ ANY, NO_JOINT = "", -1
 
 _COLUMNS = ("image_id", "annotation_id", "label")
 _ZOOM = 1.4
+_SCORES = "Images with a box whose score lies between"
 _KEYS = (
     "<kbd>←</kbd> <kbd>→</kbd> page &nbsp; <kbd>+</kbd> <kbd>-</kbd> <kbd>0</kbd> zoom &nbsp; "
     "<kbd>w a s d</kbd> move<br><kbd>p</kbd> poses &nbsp; <kbd>g</kbd> truth &nbsp; "
@@ -84,44 +66,25 @@ def row(children: Sequence[Any]) -> Any:
 
 
 def button(text: str, tooltip: str) -> w.Button:
-    """A button as wide as its text."""
-    return w.Button(description=text, tooltip=tooltip, layout={"width": "auto"})
+    """Something to press."""
+    return w.Button(description=text, tooltip=tooltip)
 
 
 def check(text: str, value: bool, there: bool = True) -> w.Checkbox:
     """A box to tick; greyed if there is nothing that it could show."""
-    layout = {"width": "auto"}
-    return w.Checkbox(value, description=text, indent=False, disabled=not there, layout=layout)
+    return w.Checkbox(value, description=text, indent=False, disabled=not there)
 
 
-def slider(
-    text: str, value: Any, tooltip: str, width: int = 228, *, low: float = 0.0, live: bool = True
-) -> Any:
-    """A threshold from 0 to 1, or a range of it; not ``live``: it acts once it is let go."""
+def slider(text: str, value: Any, tooltip: str, **options: Any) -> Any:
+    """A threshold from 0 to 1, or a range of it."""
     kind = w.FloatRangeSlider if isinstance(value, tuple) else w.FloatSlider
-    return kind(
-        value=value,
-        min=low,
-        max=1,
-        step=0.01,
-        description=text,
-        tooltip=tooltip,
-        readout_format=".2f",
-        continuous_update=live,
-        style={"description_width": "36px" if live else "initial"},
-        layout={"width": f"{width}px"},
-    )
+    options = {"min": 0, "max": 1, "step": 0.01, "readout_format": ".2f", **options}
+    return kind(value=value, description=text, tooltip=tooltip, **options)
 
 
 def choice(text: str, options: Iterable[Any], there: bool = True) -> w.Dropdown:
     """A dropdown of values, or of (what is read, value)."""
-    return w.Dropdown(
-        options=list(options),
-        description=text,
-        disabled=not there,
-        style={"description_width": "initial"},
-        layout={"width": "auto", "max_width": "236px"},
-    )
+    return w.Dropdown(options=list(options), description=text, disabled=not there)
 
 
 class Pager(Snapshot, w.VBox):
@@ -141,7 +104,7 @@ class Pager(Snapshot, w.VBox):
     def __init__(self, views: int, height: int, of: str) -> None:
         self.previous = button("◀", f"Previous {of} (←)")
         self.next = button("▶", f"Next {of} (→)")
-        self.position = w.BoundedIntText(1, min=1, max=1, layout={"width": "72px"})
+        self.position = w.BoundedIntText(1, min=1, max=1)
         self.total = w.HTML()
         self.views = [ImageView(height=height) for _ in range(views)]
         self.caption = classed(w.HTML(), "kptk-caption")
@@ -166,8 +129,8 @@ class Pager(Snapshot, w.VBox):
         side = side or self._snapshot_side
         parts: list[NDArray[np.uint8]] = []
         for state in self.states:
-            look = replace(state.look, pixels=fit(state.scene.image.shape, side))
-            image = draw(replace(state, look=look))
+            look = replace(state.look, pixels=picture.fit(state.scene.image.shape, side))
+            image = picture.draw(replace(state, look=look))
             parts += [np.full((len(image), 8, 3), 255, np.uint8)] * bool(parts) + [image]
         return to_png(np.concatenate(parts or [np.full((48, side, 3), 200, np.uint8)], axis=1))
 
@@ -211,8 +174,9 @@ class Pager(Snapshot, w.VBox):
                     continue
                 height, width = states[i].scene.image.shape[:2]
                 view.region, view.image_size = list(states[i].region), [width, height]
-                view.marks, view.areas = joint_marks(states[i]), box_areas(states[i])
-                view.picture = render(states[i])
+                view.marks = picture.joint_marks(states[i])
+                view.areas = picture.box_areas(states[i])
+                view.picture = picture.render(states[i])
         self._say(states)
 
     def _region_of_page(self) -> Region | None:
@@ -223,7 +187,7 @@ class Pager(Snapshot, w.VBox):
         raise NotImplementedError
 
     def _look(self, view: int, scene: Scene, **shown: Any) -> Look:
-        pixels = fit(scene.image.shape, *self.views[view].room)
+        pixels = picture.fit(scene.image.shape, *self.views[view].room)
         return Look(region=self._region, pixels=pixels, **shown)
 
     def _look_at(self, change: Mapping[str, Any]) -> None:
@@ -309,6 +273,7 @@ class PoseBrowser(Pager):
         labels = [] if self._persons is None else sorted(set(self._persons["label"]))
         joints = [(name, k) for k, name in enumerate(album.skeleton.names)]
         boxes = [DETECTED, ANNOTATED] if given else [DETECTED]
+        both = ["Poses on detected boxes", "Poses on annotated boxes"]
         self.controls = c = SimpleNamespace(
             previous=self.previous,
             next=self.next,
@@ -321,16 +286,10 @@ class PoseBrowser(Pager):
             label=choice("Label", [("any", ANY), *((t, t) for t in labels)], bool(labels)),
             missed=choice("Missed joint", [("any", NO_JOINT), *joints], given),
             order=choice("Order", (BY_IMAGE, WORST_FIRST, BEST_FIRST), given),
-            scores=slider(
-                "Score", (0.0, 1.0), "Images with a box whose score lies between", 300, live=False
-            ),
+            scores=slider("Score", (0.0, 1.0), _SCORES, continuous_update=False),
             box_threshold=slider("Box", box_threshold, "Lowest score of a box"),
             kpt_threshold=slider("Joint", kpt_threshold, "Joints below it are hollow"),
-            boxes=w.ToggleButtons(
-                options=boxes,
-                tooltips=["Poses on detected boxes", "Poses on annotated boxes"],
-                style={"button_width": "104px"},
-            ),
+            boxes=w.ToggleButtons(options=boxes, tooltips=both),
             poses=check("poses", True),
             truth=check("ground truth", truth, truth),
             crops=check("crops: what the model sees", False),
@@ -340,16 +299,14 @@ class PoseBrowser(Pager):
         )
         self._switches = {"poses": c.poses, "truth": c.truth, "crops": c.crops, "rings": c.rings}
 
-        def head(text: str) -> Any:
-            return classed(w.HTML(text), "kptk-head")
-
         def usable(*controls: Any) -> list[Any]:
             return [control for control in controls if not control.disabled]
 
+        head = [classed(w.HTML(t), "kptk-head") for t in ("Thresholds", "Poses on boxes", "Show")]
         turning = [c.previous, c.position, c.total, c.next, c.zoom_out, c.zoom_in, c.zoom_whole]
-        side = [head("Thresholds"), c.box_threshold, c.kpt_threshold]
-        side += [head("Poses on boxes"), c.boxes] if given else []
-        side += [head("Show"), *usable(c.poses, c.truth, c.crops, c.rings, c.whole, c.heat)]
+        side = [head[0], c.box_threshold, c.kpt_threshold]
+        side += [head[1], c.boxes] if given else []
+        side += [head[2], *usable(c.poses, c.truth, c.crops, c.rings, c.whole, c.heat)]
         stage = classed(w.VBox([row(turning), self.view, self.caption]), "kptk-stage")
         column = classed(w.VBox([*side, classed(w.HTML(_KEYS), "kptk-keys")]), "kptk-side")
         filters = [*usable(c.images, c.label, c.missed, c.order), c.scores]
@@ -373,28 +330,20 @@ class PoseBrowser(Pager):
     @property
     def state(self) -> State | None:
         """All that the drawing depends on; None without a page."""
-        page, c = self.page, self.controls
-        if page is None:
-            return None
-        scene = self.album.scene(page.image_id)
-        look = self._look(
-            0,
-            scene,
-            box_threshold=c.box_threshold.value,
-            kpt_threshold=c.kpt_threshold.value,
-            on=c.boxes.value,
-            selected=self._selected,
-            focus=page.annotation_id,
-            **{name: switch.value for name, switch in self._switches.items()},
-        )
-        state = State(scene, look, self._labels)
-        return replace(state, heat=self._heat_of(state))
+        return next(iter(self.states), None)
 
     @property
     def states(self) -> list[State]:
         """The state, if there is one."""
-        state = self.state
-        return [] if state is None else [state]
+        page, c = self.page, self.controls
+        if page is None:
+            return []
+        scene = self.album.scene(page.image_id)
+        thresholds = {name: getattr(c, name).value for name in ("box_threshold", "kpt_threshold")}
+        layers = {name: switch.value for name, switch in self._switches.items()}
+        people = {"selected": self._selected, "focus": page.annotation_id, "on": c.boxes.value}
+        state = State(scene, self._look(0, scene, **thresholds, **layers, **people), self._labels)
+        return [replace(state, heat=self._heat_of(state))]
 
     def show_people(
         self, annotation_ids: Iterable[int] | None, persons: pd.DataFrame | None = None
@@ -417,8 +366,6 @@ class PoseBrowser(Pager):
 
     def _label_people(self, persons: pd.DataFrame | None) -> None:
         """Take other labels, in the colours of the analysis's figures."""
-        import pandas as pd
-
         if persons is not None and not isinstance(persons, pd.DataFrame):
             raise InputError(
                 "persons must be a DataFrame such as the persons of kptk.analyze. "
@@ -443,8 +390,6 @@ class PoseBrowser(Pager):
 
     def _find_pages(self) -> list[Page]:
         """The pages that pass the filters, in order."""
-        import pandas as pd
-
         c, album, persons, only = self.controls, self.album, self._persons, self._only
         subset = self._subsets[c.images.value]
         images = pd.Index(album.image_ids)
@@ -453,9 +398,8 @@ class PoseBrowser(Pager):
         low, high = c.scores.value
         if (low, high) != (0.0, 1.0):  # with a detected box whose score lies between
             scores = album.detected.scores
-            images = images[
-                images.isin(album.detected.image_ids[(low <= scores) & (scores <= high)])
-            ]
+            between = album.detected.image_ids[(low <= scores) & (scores <= high)]
+            images = images[images.isin(between)]
         label, joint, order = c.label.value, c.missed.value, c.order.value
         if (label, joint, order, only) == (ANY, NO_JOINT, BY_IMAGE, None):
             return [Page(int(i)) for i in images]
@@ -467,14 +411,15 @@ class PoseBrowser(Pager):
         people = people[people["image_id"].isin(images)]
         if joint != NO_JOINT:  # missed on the annotated box
             near = self._similarity[joint]
-            people = people[people["annotation_id"].isin(near.index[near < MISSED])]
+            people = people[people["annotation_id"].isin(near.index[near < picture.MISSED])]
         if only is not None:
             asked = people.set_index("annotation_id", drop=False)
             people = asked.loc[[number for number in only if number in asked.index]]
         if order != BY_IMAGE:  # the analysis's OKS, of what was detected, else on annotated boxes
-            known = self._similarity
             if persons is not None and "oks" in persons:
-                known = persons.set_index("annotation_id")
+                known = persons.drop_duplicates("annotation_id").set_index("annotation_id")
+            else:
+                known = self._similarity
             people = people.assign(oks=people["annotation_id"].map(known["oks"].astype(float)))
             people = people.reset_index(drop=True).dropna(subset=["oks"])
             rising = [order == WORST_FIRST, True]
@@ -492,8 +437,6 @@ class PoseBrowser(Pager):
         Columns: ``oks``, NaN for people without labelled joints, and by number each joint's
         similarity, NaN where it is not labelled.
         """
-        import pandas as pd
-
         truth, given = self.album.people, self.album.given
         if given is None:
             given = truth[:0]
@@ -514,7 +457,7 @@ class PoseBrowser(Pager):
         page = self.page
         if page is None or page.annotation_id is None or self.controls.whole.value:
             return None
-        return region_of(self.album.scene(page.image_id), page.annotation_id)
+        return picture.region_of(self.album.scene(page.image_id), page.annotation_id)
 
     def _say(self, states: Sequence[State]) -> None:
         if not states:
@@ -522,8 +465,8 @@ class PoseBrowser(Pager):
             return
         number, given = states[0].look.focus, self.album.given is not None
         oks_given = self._similarity["oks"].get(number) if number is not None and given else None
-        self.caption.value = caption_of(states[0], oks_given)
-        self.view.label = plain(self.caption.value)
+        self.caption.value = picture.caption_of(states[0], oks_given)
+        self.view.label = picture.plain(self.caption.value)
 
     def _hear(self, view: object, content: Mapping[str, Any], buffers: object) -> None:
         """What the page says: a key, or who was clicked."""

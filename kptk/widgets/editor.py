@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -18,15 +18,13 @@ from PIL import Image
 from kptk.coco import KeypointData
 from kptk.coco.dataset import write_coco
 from kptk.errors import DataError, InputError, KptkError
-from kptk.instances import Instances
+from kptk.evaluation import Evaluation
+from kptk.evaluation.predictions import Predictions
+from kptk.instances import Instances, corners
 from kptk.pipeline.results import COLOURS, draw_poses
 from kptk.skeleton import Skeleton
 from kptk.widgets.labels import Edit, Labels, Person, Point, detections_of, missed, points_of
 from kptk.widgets.theme import Snapshot, css, to_png
-
-if TYPE_CHECKING:
-    from kptk.evaluation import Evaluation
-    from kptk.evaluation.predictions import Predictions
 
 _SCREEN_SIDE = 2048  # pixels sent to the browser: enough to zoom in, still sent at once
 _SNAPSHOT_SIDE = 640  # pixels kept in a saved notebook
@@ -98,18 +96,15 @@ class LabelEditor(Snapshot, anywidget.AnyWidget):
         self.image_ids = self._chosen_images(image_ids)
         self._detections = detections_of(predictions, len(data.skeleton))
         self._written: tuple[Path, object] | None = None
-        joints = range(len(self._skeleton))
-        super().__init__(
-            image_id=self.image_ids[0],
-            path=f"{data.annotations_path.stem}_corrected.json",
-            _setup={  # what stays the same while images change
-                "names": [name.replace("_", " ") for name in self._skeleton.names],
-                "sides": [self._skeleton.side(i) for i in joints],
-                "edges": [list(edge) for edge in self._skeleton.edges],
-                "colours": {side: f"rgb{colour}" for side, colour in COLOURS.items()},
-                "candidates": len(self._detections) > 0,
-            },
-        )
+        names, path = self._skeleton.names, f"{data.annotations_path.stem}_corrected.json"
+        super().__init__(image_id=self.image_ids[0], path=path)
+        self._setup = {  # what stays the same while images change
+            "names": [name.replace("_", " ") for name in names],
+            "sides": [self._skeleton.side(i) for i in range(len(names))],
+            "edges": [list(edge) for edge in self._skeleton.edges],
+            "colours": {side: f"rgb{colour}" for side, colour in COLOURS.items()},
+            "candidates": len(self._detections) > 0,
+        }
         self._show()
         self.observe(lambda _: self._show(), "image_id")
         self.observe(lambda _: self._draw(), "min_score")
@@ -227,37 +222,33 @@ class LabelEditor(Snapshot, anywidget.AnyWidget):
 
     def _draw(self) -> None:
         """Send one image with its people as they are now, as plain values."""
-        image_id, labels = self.image_id, self.labels
+        image_id, listed, labels, found = self.image_id, self.image_ids, self.labels, self._missed()
         height, width = labels.size(image_id)
-        listed = image_id in self.image_ids
-        found = self._missed()
+        image = {
+            "id": image_id,
+            "name": self._source.image(image_id)["file_name"],
+            "width": width,
+            "height": height,
+            "place": listed.index(image_id) + 1 if image_id in listed else None,
+            "count": len(listed),
+        }
+        people = [
+            {
+                "id": p.id,
+                "box": list(p.box),
+                "points": _plain(p.points),
+                "marked": p.id in self._marked,
+            }
+            for p in labels.people(image_id)
+        ]
+        offered = zip(found.boxes.tolist(), found.scores.tolist(), found.keypoints, strict=True)
         self._scene = {
-            "image": {
-                "id": image_id,
-                "name": self._source.image(image_id)["file_name"],
-                "width": width,
-                "height": height,
-                "place": self.image_ids.index(image_id) + 1 if listed else None,
-                "count": len(self.image_ids),
-            },
-            "people": [
-                {
-                    "id": person.id,
-                    "box": list(person.box),
-                    "points": _plain(person.points),
-                    "marked": person.id in self._marked,
-                }
-                for person in labels.people(image_id)
-            ],
-            "crowds": [
-                [x, y, x + width, y + height]
-                for x, y, width, height in (c["bbox"] for c in self._source.crowds(image_id))
-            ],
+            "image": image,
+            "people": people,
+            "crowds": corners([c["bbox"] for c in self._source.crowds(image_id)]).tolist(),
             "missed": [
                 {"box": box, "score": score, "points": _plain(points_of(keypoints))}
-                for box, score, keypoints in zip(
-                    found.boxes.tolist(), found.scores.tolist(), found.keypoints, strict=True
-                )
+                for box, score, keypoints in offered
             ],
             "done": labels.n_done,
             "undone": labels.n_undone,
@@ -290,55 +281,50 @@ class LabelEditor(Snapshot, anywidget.AnyWidget):
 
     # -- what the browser asks for -----------------------------------------------------------
 
-    def _receive(self, m: Mapping[str, Any]) -> None:
+    def _receive(self, message: Mapping[str, Any]) -> None:
         """Do what the browser asks for; what cannot be done is said there."""
-        labels = self.labels
-        actions: dict[str, Callable[[], object]] = {
-            "step": lambda: self._step(int(m["by"])),
-            "undo": self.undo,
-            "redo": self.redo,
-            "save": lambda: self._save(Path(str(m["path"])).expanduser(), m["overwrite"] is True),
-            "move_point": lambda: labels.move_point(
-                m["person"], m["joint"], m["x"], m["y"], m.get("v")
-            ),
-            "nudge": lambda: self._nudge(m["person"], m["joint"], m["dx"], m["dy"]),
-            "set_visibility": lambda: labels.set_visibility(m["person"], m["joint"], m["v"]),
-            "set_box": lambda: labels.set_box(m["person"], m["box"]),
-            "add": lambda: self._add(m),
-            "remove": lambda: self._remove(m["person"]),
-        }
-        action = actions.get(str(m.get("do")))
-        if action is None:
-            return
         try:
             with self.hold_sync():
-                action()
+                self._do(message)
         except (KptkError, KeyError, TypeError, ValueError) as error:
             self._say(str(error), "error")  # at which the browser draws the scene again
 
-    def _nudge(self, person: int, joint: int, dx: float, dy: float) -> None:
-        """Move a joint by so much from where it is now; keys repeat faster than answers come."""
-        x, y, _ = self.labels.person(person).points[joint]
-        self.labels.move_point(person, joint, x + dx, y + dy)
-
-    def _save(self, target: Path, overwrite: bool) -> None:
-        if target.exists() and not overwrite and not self._is_own(target):
-            raise DataError(f"{target} exists already. Choose another name, or tick “replace”.")
-        self.save(target, overwrite=overwrite)
-
-    def _add(self, message: Mapping[str, Any]) -> None:
-        """Add a person: one of the detections that are offered, or a box that was drawn."""
-        if "candidate" in message:
-            found, index = self._missed(), int(message["candidate"])
-            box, points = found.boxes[index].tolist(), points_of(found.keypoints[index])
-            edit = self.labels.add(self.image_id, box, points)
-        else:
-            edit = self.labels.add(self.image_id, message["box"])
-        self.person_id, self.joint = edit.person.id, None
-
-    def _remove(self, person: int) -> None:
-        self.labels.remove(person)
-        self.person_id, self.joint = None, None
+    def _do(self, m: Mapping[str, Any]) -> None:
+        labels = self.labels
+        match m.get("do"):
+            case "step":
+                self._step(int(m["by"]))
+            case "undo":
+                self.undo()
+            case "redo":
+                self.redo()
+            case "move_point":
+                labels.move_point(m["person"], m["joint"], m["x"], m["y"], m.get("v"))
+            case "nudge":  # from where it is now; keys repeat faster than answers come
+                x, y, _ = labels.person(m["person"]).points[m["joint"]]
+                labels.move_point(m["person"], m["joint"], x + m["dx"], y + m["dy"])
+            case "set_visibility":
+                labels.set_visibility(m["person"], m["joint"], m["v"])
+            case "set_box":
+                labels.set_box(m["person"], m["box"])
+            case "add":  # one of the detections that are offered, or a box that was drawn
+                if "candidate" in m:
+                    found, i = self._missed(), int(m["candidate"])
+                    points = points_of(found.keypoints[i])
+                    edit = labels.add(self.image_id, found.boxes[i].tolist(), points)
+                else:
+                    edit = labels.add(self.image_id, m["box"])
+                self.person_id, self.joint = edit.person.id, None
+            case "remove":
+                labels.remove(m["person"])
+                self.person_id, self.joint = None, None
+            case "save":
+                target, overwrite = Path(str(m["path"])).expanduser(), m["overwrite"] is True
+                if target.exists() and not overwrite and not self._is_own(target):
+                    raise DataError(
+                        f"{target} exists already. Choose another name, or tick “replace”."
+                    )
+                self.save(target, overwrite=overwrite)
 
 
 def render_labels(image: NDArray[np.uint8], people: Sequence[Person], skeleton: Skeleton) -> bytes:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -21,18 +21,11 @@ from kptk.coco import KeypointData
 from kptk.coco.dataset import write_coco
 from kptk.errors import InputError, KptkError
 from kptk.evaluation import Evaluation
+from kptk.pipeline.pipeline import Pipeline
+from kptk.widgets import choosing
 from kptk.widgets.browser import PoseBrowser, button, classed, row, slider
-from kptk.widgets.choosing import (
-    Choice,
-    ChooserView,
-    figures_image,
-    findings_of,
-    selection_document,
-)
+from kptk.widgets.choosing import Choice, ChooserView
 from kptk.widgets.theme import Snapshot, to_png
-
-if TYPE_CHECKING:
-    from kptk.pipeline.pipeline import Pipeline
 
 _SNAPSHOT_SIDE = 420  # pixels of the page that stays in a saved notebook, below the figures
 
@@ -74,30 +67,22 @@ class AnalysisExplorer(Snapshot, w.VBox):
         pipeline: Pipeline | None = None,
         height: int = 480,
     ) -> None:
-        wanted = {
-            "analysis": (analysis, ErrorAnalysis),
-            "evaluation": (evaluation, Evaluation),
-            "data": (data, KeypointData),
-        }
-        for name, (given, kind) in wanted.items():
-            if not isinstance(given, kind):
+        given = (analysis, evaluation, data)
+        kinds = {"analysis": ErrorAnalysis, "evaluation": Evaluation, "data": KeypointData}
+        for value, (name, kind) in zip(given, kinds.items(), strict=True):
+            if not isinstance(value, kind):
                 raise InputError(
                     "AnalysisExplorer takes (analysis, evaluation, data): kptk.analyze(evaluation),"
                     f" kptk.evaluate(pipe, data), and the data. The {name} is a "
-                    f"{type(given).__name__}."
+                    f"{type(value).__name__}."
                 )
         self._analysis, self._data = analysis, data
         self.labelled: Labelled = analysis
-        self.findings = findings_of(analysis, analysis.joint_labels_given)
+        self.findings = choosing.findings_of(analysis, analysis.joint_labels_given)
         self.choice = Choice()
-        self.browser = PoseBrowser(
-            evaluation,
-            data,
-            persons=self.findings.table,
-            pipeline=pipeline,
-            box_threshold=analysis.bundle.threshold,
-            height=height,
-        )
+        options: Any = {"box_threshold": analysis.bundle.threshold, "pipeline": pipeline}
+        persons = self.findings.table
+        self.browser = PoseBrowser(evaluation, data, persons=persons, height=height, **options)
         missing = set(self.findings.image_id.tolist()) - set(self.browser.album.image_ids)
         if missing:
             raise InputError(
@@ -107,37 +92,22 @@ class AnalysisExplorer(Snapshot, w.VBox):
             )
         self.browser.controls.label.layout.display = "none"  # the bars choose labels here
         self.figures = ChooserView()
-        self.det_threshold = slider(
-            "Box threshold",
-            analysis.bundle.threshold,
-            "Lowest score of a detection",
-            340,
-            live=False,
-        )
-        self.oks_threshold = slider(
-            "OKS threshold",
-            analysis.options.oks_threshold,
-            "OKS from which a person counts as found",
-            340,
-            low=0.01,
-            live=False,
-        )
+        late: Any = {"continuous_update": False}
+        low, found = "Lowest score of a detection", "OKS from which a person counts as found"
+        det, oks = analysis.bundle.threshold, analysis.options.oks_threshold
+        self.det_threshold = slider("Box threshold", det, low, **late)
+        self.oks_threshold = slider("OKS threshold", oks, found, min=0.01, **late)
         self.reset = button("Reset", "Back to the analysis's thresholds")
         self.caption, self.said = classed(w.HTML(), "kptk-chosen"), classed(w.HTML(), "kptk-said")
         self.clear = button("Clear", "Choose nobody in particular (Escape)")
-        self.path = w.Text(
-            f"{data.annotations_path.stem}_selection.json",
-            description="File",
-            style={"description_width": "initial"},
-            layout={"width": "260px"},
-        )
+        self.path = w.Text(f"{data.annotations_path.stem}_selection.json", description="File")
         self.export_button = button(
             "Export selection",
             "Write a COCO file of the chosen people's images, with everybody on them",
         )
-        choosing = [self.caption, self.clear, self.path, self.export_button, self.said]
+        selection = [self.caption, self.clear, self.path, self.export_button, self.said]
         thresholds = [self.det_threshold, self.oks_threshold, self.reset]
-        super().__init__([row(thresholds), self.figures, row(choosing), self.browser])
+        super().__init__([row(thresholds), self.figures, row(selection), self.browser])
         classed(self, "kptk", "kptk-explorer")
         for threshold in (self.det_threshold, self.oks_threshold):
             threshold.observe(lambda change: self._relabel(), "value")
@@ -182,13 +152,13 @@ class AnalysisExplorer(Snapshot, w.VBox):
             "det_threshold": self.labelled.bundle.threshold,
             "oks_threshold": self.labelled.options.oks_threshold,
         }
-        content = selection_document(self._data, self.findings, self.choice, thresholds)
+        content = choosing.selection_document(self._data, self.findings, self.choice, thresholds)
         return write_coco(content, self.path.value if path is None else path)
 
     def snapshot(self) -> bytes:
         """The figures and the browser's page as a PNG."""
         page = Image.open(io.BytesIO(self.browser.snapshot(_SNAPSHOT_SIDE))).convert("RGB")
-        top = Image.fromarray(figures_image(self.labelled, self.findings))
+        top = Image.fromarray(choosing.figures_image(self.labelled, self.findings))
         size = (max(top.width, page.width), top.height + page.height)
         both = Image.new("RGB", size, "white")
         both.paste(top)
@@ -219,7 +189,7 @@ class AnalysisExplorer(Snapshot, w.VBox):
             replace(bundle, threshold=self.det_threshold.value),
             replace(options, oks_threshold=self.oks_threshold.value),
         )
-        self.findings = findings_of(self.labelled, self._analysis.joint_labels_given)
+        self.findings = choosing.findings_of(self.labelled, self._analysis.joint_labels_given)
         self.browser.controls.box_threshold.value = self.det_threshold.value
         self.choose(self.choice)
 

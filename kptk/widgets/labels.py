@@ -68,77 +68,19 @@ class Person:
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of one person; None before: the person is new, None after: it is gone."""
+    """One change of one person's COCO annotation.
 
-    before: Person | None
-    after: Person | None
-    what: str
-
-    @property
-    def person(self) -> Person:
-        """Who it is about."""
-        found = self.after or self.before
-        assert found is not None
-        return found
-
-
-# -- COCO annotations ------------------------------------------------------------------------
-
-
-def read_person(record: Record, n_joints: int) -> Person:
-    """A person from its COCO annotation."""
-    values = record.get("keypoints") or [0] * (3 * n_joints)
-    triples = zip(values[0::3], values[1::3], values[2::3], strict=True)
-    points = tuple(Point(x, y, int(v)) if v else NOT_LABELLED for x, y, v in triples)
-    x, y, width, height = record["bbox"]
-    return Person(record["id"], record["image_id"], (x, y, x + width, y + height), points)
-
-
-def update_record(record: Record, person: Person) -> Record:
-    """A COCO annotation with a person's edits; what was not edited stays as it was written.
-
-    ``num_keypoints`` is counted again. A new box gets a new area: that of the mask if there is
-    one; else the former area grows as the box does, which keeps the file's own rule.
+    Attributes:
+        before: as it was; None: the person is new.
+        after: as it is now; None: the person is gone.
+        what: was done, in words.
+        person: who it is about, after it or, if they are gone, before.
     """
-    old = read_person(record, len(person.points))
-    changed = dict(record)
-    if person.points != old.points:
-        values = list(record.get("keypoints") or [0] * (3 * len(person.points)))
-        for i, (before, after) in enumerate(zip(old.points, person.points, strict=True)):
-            if after != before:
-                values[3 * i : 3 * i + 3] = after if after.v else (0, 0, 0)
-        changed["keypoints"] = values
-        changed["num_keypoints"] = labelled(changed)
-    if person.box != old.box:
-        changed["bbox"] = _xywh(person.box)
-        if not area_of({**record, "bbox": [0, 0, 0, 0]}):  # no mask
-            (x1, y1, x2, y2), (a1, b1, a2, b2) = person.box, old.box
-            growth = (x2 - x1) * (y2 - y1) / ((a2 - a1) * (b2 - b1))
-            changed["area"] = round(record["area"] * growth, DECIMALS)
-    return changed
 
-
-def write_person(person: Person, category_id: int) -> Record:
-    """The COCO annotation of a new person; its area is what ``area_of`` takes without a mask."""
-    record: Record = {
-        "id": person.id,
-        "image_id": person.image_id,
-        "category_id": category_id,
-        "iscrowd": 0,
-        "bbox": _xywh(person.box),
-        "segmentation": [],
-        "keypoints": [value for p in person.points for value in (p if p.v else (0, 0, 0))],
-        "num_keypoints": person.n_labelled,
-    }
-    return {**record, "area": round(area_of(record), DECIMALS)}
-
-
-def _xywh(box: Box) -> list[float]:
-    x1, y1, x2, y2 = box
-    return [round(value, DECIMALS) for value in (x1, y1, x2 - x1, y2 - y1)]
-
-
-# -- edits -----------------------------------------------------------------------------------
+    before: Record | None
+    after: Record | None
+    what: str
+    person: Person
 
 
 class Labels:
@@ -159,16 +101,16 @@ class Labels:
         }
         ids = (record["id"] for record in data.content["annotations"])
         self._first_new = max(ids, default=0) + 1
-        self._edited: dict[int, Person | None] = {}  # None: removed
+        self._edited: dict[int, Record | None] = {}  # None: removed
         self._done: list[Edit] = []
         self._undone: list[Edit] = []
         self._saved: Edit | None = None
 
     def people(self, image_id: int) -> list[Person]:
         """The single people on an image as they are now, by id."""
-        old = (self._now(record["id"]) for record in self._source.people(image_id))
-        new = (person for person in self._new() if person.image_id == image_id)
-        return [person for person in (*old, *new) if person is not None]
+        old = (self._edited.get(r["id"], r) for r in self._source.people(image_id))
+        new = (record for record in self._new() if record["image_id"] == image_id)
+        return [self._read(record) for record in (*old, *new) if record is not None]
 
     def person(self, person_id: int) -> Person:
         """One person as they are now.
@@ -176,20 +118,24 @@ class Labels:
         Raises:
             InputError: there is none of that id.
         """
-        person = self._now(person_id)
-        if person is None:
+        return self._read(self._record(person_id))
+
+    def _record(self, person_id: int) -> Record:
+        record = self._edited.get(person_id, self._records.get(person_id))
+        if record is None:
             raise InputError(f"There is no person {person_id!r}; it may have been removed.")
-        return person
+        return record
 
-    def _now(self, person_id: int) -> Person | None:
-        if person_id in self._edited:
-            return self._edited[person_id]
-        record = self._records.get(person_id)
-        return None if record is None else read_person(record, self._n_joints)
+    def _read(self, record: Record) -> Person:
+        values = record.get("keypoints") or [0] * (3 * self._n_joints)
+        triples = zip(values[0::3], values[1::3], values[2::3], strict=True)
+        points = tuple(Point(x, y, int(v)) if v else NOT_LABELLED for x, y, v in triples)
+        x, y, width, height = record["bbox"]
+        return Person(record["id"], record["image_id"], (x, y, x + width, y + height), points)
 
-    def _new(self) -> list[Person]:
+    def _new(self) -> list[Record]:
         """The people who were added, by id."""
-        return [p for i, p in sorted(self._edited.items()) if i >= self._first_new and p]
+        return [r for i, r in sorted(self._edited.items()) if i >= self._first_new and r]
 
     def size(self, image_id: int) -> tuple[int, int]:
         """(height, width) of an image, read from its file where the annotations do not say it."""
@@ -214,15 +160,13 @@ class Labels:
         Raises:
             InputError: there is no such person or joint, or a number cannot be used.
         """
-        person = self.person(person_id)
-        old = person.points[self._joint(joint)]
+        old = self.person(person_id).points[self._joint(joint)]
         shown = (old.v or 2) if v is None else _visibility(v)
         if shown == 0:
             return self.set_visibility(person_id, joint, 0)
-        height, width = self.size(person.image_id)
-        return self._point(
-            person, joint, Point(_within(x, width), _within(y, height), shown), "moved"
-        )
+        height, width = self.size(self._record(person_id)["image_id"])
+        new = Point(_within(x, width), _within(y, height), shown)
+        return self._point(person_id, joint, new, "moved")
 
     def set_visibility(self, person_id: int, joint: int, v: int) -> Edit:
         """Say whether a joint is 0 not labelled, 1 hidden, 2 visible.
@@ -230,23 +174,31 @@ class Labels:
         Raises:
             InputError: it is another number, or the joint has no position yet.
         """
-        person = self.person(person_id)
-        old, v = person.points[self._joint(joint)], _visibility(v)
+        old, v = self.person(person_id).points[self._joint(joint)], _visibility(v)
         if v and not old.v:
             name = self._source.skeleton.names[joint]
             raise InputError(f"{name} has no place yet. Put it somewhere first: move_point.")
         new = old._replace(v=v) if v else NOT_LABELLED
-        return self._point(person, joint, new, ("not labelled", "hidden", "visible")[v])
+        return self._point(person_id, joint, new, ("not labelled", "hidden", "visible")[v])
 
     def set_box(self, person_id: int, box: Sequence[float]) -> Edit:
         """Give a person another box (x1, y1, x2, y2), cut at the image's edge.
 
+        A new box gets a new area: that of the mask if there is one; else the area in the file
+        grows as the box does, which keeps the file's own rule.
+
         Raises:
             InputError: there is no such person, or the box cannot be used.
         """
-        person = self.person(person_id)
-        new = replace(person, box=self._box(box, person.image_id))
-        return self._apply(Edit(person, new, "box changed"))
+        record = self._record(person_id)
+        new = {**record, "bbox": self._xywh(box, record["image_id"])}
+        if not area_of({**record, "bbox": [0, 0, 0, 0]}):  # no mask
+            source = self._records.get(person_id)
+            area = area_of(new)
+            if source is not None:
+                area = source["area"] * np.prod(new["bbox"][2:]) / np.prod(source["bbox"][2:])
+            new["area"] = round(float(area), DECIMALS)
+        return self._apply(record, new, "box changed")
 
     def add(
         self, image_id: int, box: Sequence[float], points: Sequence[Point] | None = None
@@ -266,13 +218,21 @@ class Labels:
         if len(joints) != self._n_joints:
             raise InputError(f"A person needs {self._n_joints} points. Got {len(joints)}.")
         height, width = self.size(image_id)
-        inside = tuple(
-            Point(_within(p.x, width), _within(p.y, height), p.v) if p.v else NOT_LABELLED
-            for p in joints
-        )
-        number = max([self._first_new - 1, *self._edited]) + 1
-        person = Person(number, image_id, self._box(box, image_id), inside)
-        return self._apply(Edit(None, person, "person added"))
+        inside = [
+            (_within(x, width), _within(y, height), v) if v else (0, 0, 0) for x, y, v in joints
+        ]
+        record: Record = {
+            "id": max([self._first_new - 1, *self._edited]) + 1,
+            "image_id": image_id,
+            "category_id": self._source.category_id,
+            "iscrowd": 0,
+            "bbox": self._xywh(box, image_id),
+            "segmentation": [],
+            "keypoints": [value for point in inside for value in point],
+            "num_keypoints": sum(v > 0 for _, _, v in inside),
+        }
+        record["area"] = round(area_of(record), DECIMALS)
+        return self._apply(None, record, "person added")
 
     def remove(self, person_id: int) -> Edit:
         """Remove a person.
@@ -280,7 +240,7 @@ class Labels:
         Raises:
             InputError: there is none of that id.
         """
-        return self._apply(Edit(self.person(person_id), None, "person removed"))
+        return self._apply(self._record(person_id), None, "person removed")
 
     def undo(self) -> Edit | None:
         """Take the last edit back and return it; None if there is none."""
@@ -319,40 +279,43 @@ class Labels:
     @property
     def data(self) -> KeypointData:
         """The data with the edits; all that was not edited is as it was."""
-        records: list[Record] = []
-        for record in self._source.content["annotations"]:
-            if record["id"] not in self._edited:
-                records.append(record)
-            elif (person := self._edited[record["id"]]) is not None:
-                records.append(update_record(record, person))
-        records += [write_person(person, self._source.category_id) for person in self._new()]
+        kept = (self._edited.get(r["id"], r) for r in self._source.content["annotations"])
+        records = [record for record in (*kept, *self._new()) if record is not None]
         content = {**self._source.content, "annotations": records}
         return replace(self._source, content=content, annotations_path=self._path)
 
-    def _apply(self, edit: Edit) -> Edit:
-        if edit.before == edit.after:
+    def _apply(self, before: Record | None, after: Record | None, what: str) -> Edit:
+        now, then = (None if r is None else self._read(r) for r in (after, before))
+        person = now or then
+        assert person is not None
+        edit = Edit(before, after, what, person)
+        if now == then:
             return edit
         self._done.append(edit)
         self._undone.clear()
-        return self._set(edit, edit.after)
+        return self._set(edit, after)
 
-    def _set(self, edit: Edit, person: Person | None) -> Edit:
-        self._edited[edit.person.id] = person
+    def _set(self, edit: Edit, record: Record | None) -> Edit:
+        self._edited[edit.person.id] = record
         if self._changed is not None:
             self._changed(edit)
         return edit
 
-    def _point(self, person: Person, joint: int, point: Point, what: str) -> Edit:
-        points = (*person.points[:joint], point, *person.points[joint + 1 :])
-        name = self._source.skeleton.names[joint]
-        return self._apply(Edit(person, replace(person, points=points), f"{name} {what}"))
+    def _point(self, person_id: int, joint: int, point: Point, what: str) -> Edit:
+        """Write one joint; the others stay as they were written, and are counted again."""
+        record = self._record(person_id)
+        values = list(record.get("keypoints") or [0] * (3 * self._n_joints))
+        values[3 * joint : 3 * joint + 3] = point if point.v else (0, 0, 0)
+        new = {**record, "keypoints": values}
+        new["num_keypoints"] = labelled(new)
+        return self._apply(record, new, f"{self._source.skeleton.names[joint]} {what}")
 
     def _joint(self, joint: int) -> int:
         if not 0 <= joint < self._n_joints:
             raise InputError(f"joint must be 0 to {self._n_joints - 1}. Got {joint!r}.")
         return joint
 
-    def _box(self, box: Sequence[float], image_id: int) -> Box:
+    def _xywh(self, box: Sequence[float], image_id: int) -> list[float]:
         height, width = self.size(image_id)
         if len(box) != 4:
             raise InputError(f"A box is x1, y1, x2, y2. Got {list(box)}.")
@@ -363,7 +326,7 @@ class Labels:
                 f"A box must hold at least one pixel of the {width}x{height} image. "
                 f"Got {[round(float(value), 1) for value in box]}."
             )
-        return x1, y1, x2, y2
+        return [round(value, DECIMALS) for value in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _visibility(v: int) -> int:

@@ -125,6 +125,10 @@ class State:
         """The annotations, if they are shown."""
         return self.scene.truth if self.look.truth else None
 
+    def colour_of(self, number: int) -> Colour:
+        """Of an annotated person: their label's, or that of the truth."""
+        return _rgb(self.labels[number][1]) if number in self.labels else _TRUTH
+
     @property
     def shown(self) -> Index:
         """Indices of the poses that are shown."""
@@ -144,14 +148,13 @@ class State:
 
         Those of the selected person, else of the person the page is about, else all.
         """
-        shown, truth = self.shown, self.scene.truth
+        shown, truth, own = self.shown, self.scene.truth, self.shown
         if self.look.selected is not None:
-            own: Index = shown[shown == self.look.selected]
-            return own
-        if self.look.focus is None or truth is None:
-            return shown
-        owners = pairs(self.poses, truth, shown)
-        return np.array([i for i, g in owners if truth.ids[g] == self.look.focus], np.intp)
+            own = shown[shown == self.look.selected]
+        elif self.look.focus is not None and truth is not None:
+            owners = pairs(self.poses, truth, shown)
+            own = np.array([i for i, g in owners if truth.ids[g] == self.look.focus], np.intp)
+        return own
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,7 @@ def region_of(scene: Scene, annotation_id: int | None, pad: float = 1.7) -> Regi
     return region_around(box, scene.image.shape, pad)
 
 
-def cut(image: NDArray[np.uint8], region: Region, pixels: tuple[int, int]) -> Canvas:
+def cut(image: Canvas, region: Region, pixels: tuple[int, int]) -> Canvas:
     """A region of an image at another size; grey where it lies outside.
 
     Args:
@@ -274,17 +277,11 @@ def cut(image: NDArray[np.uint8], region: Region, pixels: tuple[int, int]) -> Ca
         high = np.maximum(np.minimum(np.ceil(end).astype(int), whole), low + 1)
         part = image[low[1] : high[1], low[0] : high[0]]
         return np.asarray(cv2.resize(part, pixels, interpolation=cv2.INTER_AREA), np.uint8)
-    shift = 0.5 * scale - 0.5 - corner * scale
+    matrix = np.column_stack([np.diag(scale), 0.5 * scale - 0.5 - corner * scale])
     inside = (corner >= 0).all() and (end <= whole).all()
-    larger = cv2.warpAffine(
-        image,
-        np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]]),
-        pixels,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE if inside else cv2.BORDER_CONSTANT,
-        borderValue=(_GREY,) * 3,
-    )
-    return np.asarray(larger, np.uint8)
+    border = cv2.BORDER_REPLICATE if inside else cv2.BORDER_CONSTANT
+    options: Any = {"flags": cv2.INTER_LINEAR, "borderMode": border, "borderValue": (_GREY,) * 3}
+    return np.asarray(cv2.warpAffine(image, matrix, pixels, **options), np.uint8)
 
 
 # -- drawing ---------------------------------------------------------------------------------
@@ -311,23 +308,23 @@ def draw(state: State) -> Canvas:
     if state.heat is not None:
         _draw_heat(canvas, state.heat, view)
     if state.truth is not None:
-        _draw_truth(canvas, state.truth, view, scene.skeleton, state.labels)
-    canvas = draw_poses(
-        canvas,
-        view.boxes(poses.boxes[shown]).astype(np.float32),
-        np.where(poses.ids[shown] >= 0, np.nan, poses.scores[shown]).astype(np.float32),
-        view.points(poses.keypoints[shown]).astype(np.float32),
-        skeleton=scene.skeleton,
-        kpt_threshold=look.kpt_threshold,
+        _draw_truth(canvas, state, state.truth, view)
+    drawn = (  # poses on annotated boxes have no score
+        view.boxes(poses.boxes[shown]),
+        np.where(poses.ids[shown] >= 0, np.nan, poses.scores[shown]),
+        view.points(poses.keypoints[shown]),
     )
+    boxes, scores, points = (array.astype(np.float32) for array in drawn)
+    style: Any = {"skeleton": scene.skeleton, "kpt_threshold": look.kpt_threshold}
+    canvas = draw_poses(canvas, boxes, scores, points, **style)
     if look.selected is not None:
         for box in view.boxes(poses.boxes[state.chosen]):
             _draw_frame(canvas, box, _NEAR)
     if state.truth is not None:
-        _draw_labels(canvas, state.truth, view, state.labels, look.focus)
+        _draw_labels(canvas, state, state.truth, view)
     if look.rings and scene.truth is not None:
         for i, person in pairs(poses, scene.truth, state.chosen):
-            _draw_rings(canvas, poses.keypoints[i], scene.truth, person, scene.skeleton, view)
+            _draw_rings(canvas, poses.keypoints[i], scene, person, view)
     if look.crops:
         boxes = poses.boxes[state.chosen].astype(np.float32)
         centers, sizes = crop_boxes(boxes, scene.input_size)
@@ -339,45 +336,38 @@ def draw(state: State) -> Canvas:
 
 def _draw_heat(canvas: Canvas, heat: Heat, view: View) -> None:
     """Lay a heatmap over the image; the hotter, the less of the image is seen."""
-    scale = heat.cell * view.scale
-    x, y = view.points(np.array(heat.corner))
+    corner, scale = view.points(np.array(heat.corner)), heat.cell * view.scale
     values = np.clip(heat.values / max(float(heat.values.max()), 1e-6), 0, 1).astype(np.float32)
-    matrix = np.array([[scale, 0, x], [0, scale, y]])
+    matrix = np.column_stack([np.eye(2) * scale, corner])
     spread = cv2.warpAffine(values, matrix, canvas.shape[1::-1], flags=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((255 * spread).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     weight = _HEAT_OPACITY * np.sqrt(spread)[..., None]
     canvas[:] = (canvas * (1 - weight) + colours * weight).astype(np.uint8)
 
 
-def _draw_truth(
-    canvas: Canvas,
-    truth: Instances,
-    view: View,
-    skeleton: Skeleton,
-    labels: Mapping[int, tuple[str, str]],
-) -> None:
+def _draw_truth(canvas: Canvas, state: State, truth: Instances, view: View) -> None:
     """Draw annotated people: green limbs, diamonds (hollow: v = 1), dashed boxes.
 
     The limbs are a band that is wider than those of a pose: one that is right lies on it.
     """
     people = view.points(truth.keypoints)
     known = np.asarray(np.isfinite(people[..., :2]).all(axis=2), np.bool_)
-    widths = [
-        int(np.clip(np.ptp(joints[there, :2], axis=0).max() / 32 if there.any() else 0, 4, 16))
+    spots = [_fixed(joints) for joints in people]
+    sizes = [
+        float(np.ptp(joints[there, :2], axis=0).max()) if there.any() else 0.0
         for joints, there in zip(people, known, strict=True)
     ]
-    spots = [_fixed(joints) for joints in people]
+    widths = (np.array(sizes) / 32).clip(4, 16).astype(int).tolist()
     band = canvas.copy()
-    for at, there, width in zip(spots, known, widths, strict=True):
-        for a, b in skeleton.edges:
-            if there[a] and there[b]:
-                cv2.line(band, at[a], at[b], _TRUTH, width, cv2.LINE_AA, _SHIFT)
+    for i, width in enumerate(widths):
+        for a, b in state.scene.skeleton.edges:
+            if known[i, a] and known[i, b]:
+                cv2.line(band, spots[i][a], spots[i][b], _TRUTH, width, cv2.LINE_AA, _SHIFT)
     cv2.addWeighted(band, _BAND_OPACITY, canvas, 1 - _BAND_OPACITY, 0, dst=canvas)
-    for i, (box, number) in enumerate(
-        zip(view.boxes(truth.boxes), truth.ids.tolist(), strict=True)
-    ):
-        _draw_dashed(canvas, box, _colour_of(labels, number))
-        half = 3 + widths[i] // 3
+    boxes = view.boxes(truth.boxes)
+    for i, width in enumerate(widths):
+        _draw_dashed(canvas, boxes[i], state.colour_of(truth.ids[i]))
+        half = 3 + width // 3
         diamond = np.array(((0, -half), (half, 0), (0, half), (-half, 0))) << _SHIFT
         for k in np.flatnonzero(known[i]).tolist():
             corners = [(np.array(spots[i][k]) + diamond).astype(np.int32)]
@@ -387,24 +377,17 @@ def _draw_truth(
             cv2.polylines(canvas, corners, True, _TRUTH, 1, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_labels(
-    canvas: Canvas,
-    truth: Instances,
-    view: View,
-    labels: Mapping[int, tuple[str, str]],
-    focus: int | None,
-) -> None:
+def _draw_labels(canvas: Canvas, state: State, truth: Instances, view: View) -> None:
     """Write labels in the lower left corners of annotated boxes; the box in focus in full."""
     size = np.array(canvas.shape[1::-1])
     taken: list[tuple[int, int, int, int]] = []
     for box, number in zip(view.boxes(truth.boxes), truth.ids.tolist(), strict=True):
-        colour = _colour_of(labels, number)
-        if number == focus:
+        colour = state.colour_of(number)
+        if number == state.look.focus:
             _draw_frame(canvas, box, colour)
-        outside = not np.isfinite(box).all() or (box[:2] > size).any() or (box[2:] < 0).any()
-        if number not in labels or outside:
+        if number not in state.labels or (box[:2] > size).any() or not (box[2:] >= 0).all():
             continue
-        plate = _plate(labels[number][0], colour)
+        plate = _plate(state.labels[number][0], colour)
         height, width = plate.shape[:2]
         room = size - (width, height)
         if (room < 0).any():
@@ -418,13 +401,13 @@ def _draw_labels(
         canvas[y : y + height, x : x + width] = plate
 
 
-def _draw_rings(
-    canvas: Canvas, points: Float, truth: Instances, person: int, skeleton: Skeleton, view: View
-) -> None:
+def _draw_rings(canvas: Canvas, points: Float, scene: Scene, person: int, view: View) -> None:
     """Draw the rings of similarity .85 and .5 and a line to where each joint was put.
 
     It is green for a good joint, yellow for one that is near, vermillion for one that is missed.
     """
+    truth, skeleton = scene.truth, scene.skeleton
+    assert truth is not None
     near = similarity(points, truth, person, skeleton)
     true, found = _fixed(view.points(truth.keypoints[person])), _fixed(view.points(points))
     for k in np.flatnonzero(np.isfinite(near)).tolist():
@@ -479,10 +462,6 @@ def _ink_on(colour: Colour) -> Colour:
 def _rgb(colour: str) -> Colour:
     red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
-
-
-def _colour_of(labels: Mapping[int, tuple[str, str]], number: int) -> Colour:
-    return _rgb(labels[number][1]) if number in labels else _TRUTH
 
 
 def _fixed(points: Float) -> list[tuple[int, int]]:
