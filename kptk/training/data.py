@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.coco.dataset import write_coco
 from kptk.coco import KeypointData, load_coco
+from kptk.coco.dataset import write_coco
 from kptk.coco.load import read_document
 from kptk.errors import ConfigError, DataError, InputError
 from kptk.files import file_hash
