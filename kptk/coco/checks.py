@@ -184,7 +184,7 @@ def file_findings(data: KeypointData, files: Sequence[ImageFile]) -> list[Findin
             trouble = trouble or file.trouble
         elif said not in (None, stored, upright):
             wrong.append(file.image_id)
-            height, width = said or (0, 0)
+            height, width = said
             example = example or (
                 f"image {file.image_id}: {width} x {height}, really {upright[1]} x {upright[0]}"
             )

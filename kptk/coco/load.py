@@ -411,7 +411,7 @@ def check_coco(
     between: list[Finding] = []
     for pair in itertools.combinations(files, 2):  # the later one is the one to be kept clean
         if set(pair) <= set(scanned):
-            between += duplicate_findings(*(scanned[split] for split in pair), names=pair)
+            between += duplicate_findings(scanned[pair[0]], scanned[pair[1]], pair)
             continue
         known, others = (
             {files[split].images / i["file_name"]: i["id"] for i in files[split].content["images"]}

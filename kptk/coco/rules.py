@@ -217,7 +217,9 @@ def repair_images(content: Record, ledger: Ledger) -> None:
     images: list[Record] = content["images"]
     numbered = [image for image in images if is_id(image.get("id"))]
     kept: dict[int, Record] = {}
-    nameless, twice, clash = [], [], []
+    nameless: list[int] = []
+    twice: list[int] = []
+    clash: list[int] = []
     for image in numbered:
         if not image.get("file_name") or not isinstance(image["file_name"], str):
             nameless.append(image["id"])
@@ -288,7 +290,9 @@ def repair_ids(content: Record, ledger: Ledger) -> None:
     annotations = content["annotations"] = list(unique.values())
     next_id = max((a["id"] for a in annotations if is_id(a.get("id"))), default=0) + 1
     seen: set[Any] = {0}
-    missing, zero, twice = [], [], []
+    missing: list[str] = []
+    zero: list[int] = []
+    twice: list[int] = []
     for index, annotation in enumerate(annotations):
         number = annotation.get("id")
         if not is_id(number):
@@ -476,8 +480,7 @@ def _is_finite(value: Any, length: int | None = None) -> bool:
 
 
 def _is_area(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def choose_category(
