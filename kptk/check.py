@@ -1,4 +1,8 @@
-"""Trying models out: do they load, run, agree between engines, and how fast are they here?"""
+"""Models tried out: do they load, run, agree between engines, and what will users stumble over?
+
+`check_model` looks one model directory over, `diagnose` this installation; both rest on
+`try_model`.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +13,56 @@ import os
 import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.engines.base import ACCELERATORS, PACKAGES
+from kptk.demo import demo_images
+from kptk.engines.base import ACCELERATORS, PACKAGES, Engine
+from kptk.engines.load import ENGINES, load_engine
+from kptk.engines.onnx import session_options
+from kptk.engines.paddle import import_paddle, paddle_devices
 from kptk.errors import KptkError, ModelError, nearest
+from kptk.io.images import read_image
+from kptk.models import zoo
 from kptk.models.catalog import ARCHITECTURES, MODELS
 from kptk.models.modeldir import ModelDir
-from kptk.models.onnx import is_quantized
-
-if TYPE_CHECKING:
-    from kptk.engines.base import Engine
-    from kptk.models.modeldir import ModelDir
-
+from kptk.models.onnx import is_quantized, onnx_file
+from kptk.pipeline.detector import Detector
+from kptk.pipeline.pose import PoseModel
 
 _log = logging.getLogger(__name__)
 
-
 BOX_THRESHOLD = 0.1  # lowest score of the boxes that are compared
-
-
 BOX_TOLERANCE = 0.5  # pixels between engines
-
-
 HEATMAP_TOLERANCE = 1e-3  # between engines, for heatmaps whose peaks are near 1
-
-
-# Engines round int8 at different places, so some values differ much: the typical one counts.
+# Engines round int8 at different points, so some values differ much: the typical one counts.
 INT8_BOX_TOLERANCE = 5.0
-
-
 INT8_HEATMAP_TOLERANCE = 0.02
+
+Severity = Literal["error", "warning", "note"]
+_MARKS = {"error": "FAIL", "warning": "warn", "note": "note"}
+_PADDLEX_FILES = ("inference.json", "inference.pdmodel")
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # PP-YOLOE is published without too
+
+_REQUIRED = (
+    "numpy", "pandas", "pillow", "opencv", "onnxruntime", "pydantic", "ruamel.yaml", "pycocotools",
+    "matplotlib", "ipywidgets",
+)  # fmt: skip
+_OPTIONAL = (
+    "paddlepaddle", "paddle2onnx", "paddledet", "openvino", "numba", "scikit-image", "jupyterlab",
+)  # fmt: skip
+# the distributions that provide what has not one of its own name
+_PROVIDERS = {
+    "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "paddlepaddle": ("paddlepaddle", "paddlepaddle-gpu"),
+}
+_MISSING = "not installed"
 
 
 @dataclass(frozen=True)
@@ -64,50 +81,7 @@ class Check:
 
 def installed_engines() -> list[str]:
     """Return the names of the engines whose package is installed."""
-    from kptk.engines.load import ENGINES
-
     return [name for name in ENGINES if importlib.util.find_spec(name)]
-
-
-def picture() -> NDArray[np.uint8]:
-    """The first of the demo pictures that come with kptk; without them, seeded noise."""
-    from kptk.io.images import read_image
-
-    pictures = sorted((Path(__file__).parent / "demo" / "images").glob("*.jpg"))
-    if pictures:
-        return read_image(pictures[0])
-    noise = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
-    return np.kron(noise, np.ones((32, 32, 1), np.uint8))
-
-
-def try_model(
-    model: str | Path, image: NDArray[np.uint8], *, size: tuple[int, int] | None = None
-) -> list[Check]:
-    """Find, load and run one model by every installed engine that can, and compare them.
-
-    Args:
-        model: a name or a model directory.
-        image: RGB uint8 (H, W, 3), preferably with people in it.
-        size: the (height, width) the model's input must have.
-    """
-    from kptk.models.zoo import find_model
-
-    try:
-        found = find_model(model)
-        if size is not None and found.input_size != size:
-            raise ModelError(f"Its input must be {size}. It is {found.input_size}.")
-    except KptkError as error:
-        return [Check(f"{model}", False, one_line(error))]
-    checks, answers = [], {}
-    for name in usable_engines(found):
-        check, answer = _run_one(found, name, image)
-        checks.append(check)
-        if answer is not None:
-            answers[name] = answer
-    if not checks:
-        detail = "no installed engine can run it; pip install 'kptk[paddle]'"
-        return [Check(found.name, False, detail)]
-    return checks + list(_compare(found, answers))
 
 
 def usable_engines(model: ModelDir) -> list[str]:
@@ -120,33 +94,64 @@ def usable_engines(model: ModelDir) -> list[str]:
     return [name for name in installed_engines() if files[name] is not None]
 
 
-def _run_one(
-    model: ModelDir, name: str, image: NDArray[np.uint8]
-) -> tuple[Check, NDArray[np.float32] | None]:
-    from kptk.engines.load import load_engine
+def sample_image() -> NDArray[np.uint8]:
+    """The first of the demo images that come with kptk; without them, seeded noise."""
+    images = demo_images()
+    if images:
+        return read_image(images[0])
+    noise = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    return np.kron(noise, np.ones((32, 32, 1), np.uint8))
 
-    title = f"{model.name} by {name}"
+
+def try_model(
+    model: str | Path,
+    image: NDArray[np.uint8] | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> list[Check]:
+    """Find, load and run one model by every installed engine that can, and compare them.
+
+    Args:
+        model: a name or a model directory.
+        image: RGB uint8 (H, W, 3), preferably with people in it; None: a demo image.
+        size: the (height, width) the model's input must have.
+    """
     try:
-        run = trial_run(model, load_engine(model, engine=name, device="cpu"), image)
-        answer = run()
+        found = zoo.find_model(model)
+        if size is not None and found.input_size != size:
+            raise ModelError(f"Its input must be {size}. It is {found.input_size}.")
     except KptkError as error:
-        return Check(title, False, one_line(error)), None
-    except Exception as error:  # an engine may raise anything: that is the diagnosis
-        return Check(title, False, f"{type(error).__name__}: {one_line(error)}"), None
-    wrong = _wrong_shape(model, answer)
-    if wrong:
-        return Check(title, False, wrong), None
-    what = f"{len(answer)} boxes" if model.kind == "detection" else f"heatmaps {answer.shape}"
-    return Check(title, True, what, median_ms(run)), answer
+        return [Check(f"{model}", False, _one_line(error))]
+    image = sample_image() if image is None else image
+    checks, answers = [], {}
+    for name in usable_engines(found):
+        title = f"{found.name} by {name}"
+        try:
+            run = _trial(found, load_engine(found, engine=name, device="cpu"), image)
+            answer = run()
+        except KptkError as error:
+            checks.append(Check(title, False, _one_line(error)))
+            continue
+        except Exception as error:  # an engine may raise anything: that is the diagnosis
+            checks.append(Check(title, False, f"{type(error).__name__}: {_one_line(error)}"))
+            continue
+        wrong = _wrong_shape(found, answer)
+        if wrong:
+            checks.append(Check(title, False, wrong))
+            continue
+        answers[name] = answer
+        what = f"{len(answer)} boxes" if found.kind == "detection" else f"heatmaps {answer.shape}"
+        checks.append(Check(title, True, what, _median_ms(run)))
+    if not checks:
+        detail = "no installed engine can run it; pip install 'kptk[paddle]'"
+        return [Check(found.name, False, detail)]
+    return checks + list(_compare(found, answers))
 
 
-def trial_run(
+def _trial(
     model: ModelDir, engine: Engine, image: NDArray[np.uint8]
 ) -> Callable[[], NDArray[np.float32]]:
-    """Prepare a run: boxes (N, 5) x1, y1, x2, y2, score of people; or heatmaps (1, K, h, w)."""
-    from kptk.pipeline.detector import Detector
-    from kptk.pipeline.pose import PoseModel
-
+    """A run to make: boxes (N, 5) x1, y1, x2, y2, score of people; or heatmaps (1, K, h, w)."""
     if model.kind == "keypoint":
         pose = PoseModel(model, engine)
         noise = np.random.default_rng(0).standard_normal((1, 3, *model.input_size))
@@ -160,7 +165,7 @@ def trial_run(
     return detect
 
 
-def median_ms(run: Callable[[], object], repeats: int = 5) -> float:
+def _median_ms(run: Callable[[], object], repeats: int = 5) -> float:
     """Median milliseconds of a call that has been made once before."""
     times = []
     for _ in range(repeats):
@@ -182,31 +187,28 @@ def _wrong_shape(model: ModelDir, answer: NDArray[np.float32]) -> str:
 
 def _compare(model: ModelDir, answers: dict[str, NDArray[np.float32]]) -> Iterator[Check]:
     """Compare every engine's answer with the first's."""
-    if not answers:
-        return
-    (first, expected), *others = answers.items()
     int8 = model.onnx is not None and is_quantized(model.onnx)
-    for name, answer in others:
-        title = f"{model.name}: {name} against {first}"
+    first = next(iter(answers), "")
+    for name, answer in list(answers.items())[1:]:
+        expected = answers[first]
         if model.kind == "keypoint":
-            found, limit = abs(answer - expected), (HEATMAP_TOLERANCE, INT8_HEATMAP_TOLERANCE)
-            what, form, unit = "heatmaps differ by", ".1e", ""
+            found = abs(answer - expected)
+            what, form, unit, average = "heatmaps differ by", ".1e", "", "on average"
+            limit = INT8_HEATMAP_TOLERANCE if int8 else HEATMAP_TOLERANCE
         else:
-            found, limit = box_distances(expected, answer), (BOX_TOLERANCE, INT8_BOX_TOLERANCE)
-            what, form, unit = f"{len(expected)} and {len(answer)} boxes,", ".2f", " px apart"
-        if int8:
+            found = box_distances(expected, answer)
+            what, form = f"{len(expected)} and {len(answer)} boxes,", ".2f"
+            unit, average = " px apart", "in the median"
+            limit = INT8_BOX_TOLERANCE if int8 else BOX_TOLERANCE
+        if not int8:
+            value = float(found.max(initial=0))
+            detail = f"{what} at most {value:{form}}{unit}"
+        else:
             # a box that one engine alone finds is infinitely far away; most heatmap cells are zero
-            typical = float(np.median(found) if unit else found.mean()) if found.size else 0.0
-            detail = f"{what} {typical:{form}}{unit} {'in the median' if unit else 'on average'}"
-            yield Check(title, typical <= limit[1], f"{detail} (int8)")
-        else:
-            most = float(found.max(initial=0))
-            yield Check(title, most <= limit[0], f"{what} at most {most:{form}}{unit}")
-
-
-def box_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The largest of `box_distances`, in pixels."""
-    return float(box_distances(one, other).max(initial=0))
+            typical = np.median if unit else np.mean
+            value = float(typical(found)) if found.size else 0.0
+            detail = f"{what} {value:{form}}{unit} {average} (int8)"
+        yield Check(f"{model.name}: {name} against {first}", value <= limit, detail)
 
 
 def box_distances(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -227,7 +229,7 @@ def box_distances(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArr
     return np.concatenate(nearest)
 
 
-def one_line(error: object) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
@@ -241,38 +243,20 @@ def measure_models(report: Callable[[str], object] = lambda name: None) -> dict[
         Name → median milliseconds an image (keypoint models: a person); NaN for models that
         are not here or do not run.
     """
-    from kptk.engines.load import load_engine
-    from kptk.models.zoo import find_model, where_is
-
-    image, times = picture(), {}
+    image, times = sample_image(), {}
     for name, spec in MODELS.items():
         times[name] = float("nan")
-        if where_is(spec) in ("to download", "missing"):
+        if zoo.where_is(spec) in ("to download", "missing"):
             continue
         report(name)
         try:
-            model = find_model(name)
-            run = trial_run(model, load_engine(model), image)
+            model = zoo.find_model(name)
+            run = _trial(model, load_engine(model), image)
             run()
-            times[name] = round(median_ms(run), 2)
+            times[name] = round(_median_ms(run), 2)
         except KptkError as error:
             _log.warning("%s cannot be timed: %s", name, error)
     return times
-
-
-# ---- preflight: A model directory looked over before it goes anywhere: ``kptk.try_model``.
-
-
-Severity = Literal["error", "warning", "note"]
-
-
-_MARKS = {"error": "FAIL", "warning": "warn", "note": "note"}
-
-
-_PADDLEX_FILES = ("inference.json", "inference.pdmodel")
-
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # PP-YOLOE is published without too
 
 
 @dataclass(frozen=True)
@@ -296,7 +280,7 @@ class ModelFinding:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What `try_model` found. ``repr`` is the report; ``ok`` is whether there is no error.
+    """What `check_model` found. ``repr`` is the report; ``ok`` is whether there is no error.
 
     Attributes:
         path: the directory; None if there is none.
@@ -344,44 +328,37 @@ def check_model(
 
     Args:
         model: a model directory; a ``.pdparams`` file or a name, as in `kptk.list_models`.
-        image: RGB uint8 (H, W, 3) for the trial of a detector; None: a demo picture.
+        image: RGB uint8 (H, W, 3) for the trial of a detector; None: a demo image.
     """
-    from kptk.models.zoo import find_model
-
     try:
-        found = find_model(model)
+        found = zoo.find_model(model)
     except KptkError as error:
         advice = "Look at the folder, or export the model again (kptk export)."
-        return ModelReport(None, None, (ModelFinding("error", one_line(error), advice),), ())
-    checks = tuple(try_model(found.path, picture() if image is None else image))
-    findings = [
-        *(_failed(check) for check in checks if not check.ok),
-        *_files(found),
-        *_name(found),
-        *_sizes(found),
-        *_labels(found),
-        *_preprocessing(found),
-        *_engines(found, checks),
-    ]
-    order = list(_MARKS)
-    findings.sort(key=lambda finding: order.index(finding.severity))
+        return ModelReport(None, None, (ModelFinding("error", _one_line(error), advice),), ())
+    checks = tuple(try_model(found.path, image))
+    findings = [*_trial_findings(checks), *_paddlex_findings(found), *_input_findings(found)]
+    findings.sort(key=lambda finding: list(_MARKS).index(finding.severity))
     return ModelReport(found.path, found, tuple(findings), checks)
 
 
-def _failed(check: Check) -> ModelFinding:
-    differ = "against" in check.name
-    return ModelFinding(
-        "error",
-        f"{check.name}: {check.detail}.",
-        "The files may be of two different exports: export the model again (kptk export)."
-        if differ
-        else "Fetch or export the model again, or use another engine.",
-    )
+def _trial_findings(checks: tuple[Check, ...]) -> Iterator[ModelFinding]:
+    """What the engines said, and which of them were not asked."""
+    for check in checks:
+        if not check.ok:
+            advice = "Fetch or export the model again, or use another engine."
+            if "against" in check.name:
+                advice = "The files may be of two different exports: export the model again "
+                advice += "(kptk export)."
+            yield ModelFinding("error", f"{check.name}: {check.detail}.", advice)
+    tried = {check.name.rpartition(" by ")[2] for check in checks}
+    untried = [name for name in installed_engines() if name not in tried]
+    if untried and tried:
+        yield ModelFinding("note", f"Not tried, for lack of its files: {', '.join(untried)}.")
 
 
-def _files(model: ModelDir) -> Iterator[ModelFinding]:
-    config = model.path / "inference.yml"
-    if not config.is_file():
+def _paddlex_findings(model: ModelDir) -> Iterator[ModelFinding]:
+    """What PaddleX would refuse: files' names, the model's name, missing labels."""
+    if not (model.path / "inference.yml").is_file():
         yield ModelFinding(
             "warning",
             "The files have PaddleDetection's names (infer_cfg.yml, model.pdmodel): PaddleX does "
@@ -402,9 +379,6 @@ def _files(model: ModelDir) -> Iterator[ModelFinding]:
             f"{model.paddle[0].name}.",
             "Rename it and its .pdiparams.",
         )
-
-
-def _name(model: ModelDir) -> Iterator[ModelFinding]:
     if model.name not in ARCHITECTURES:
         fitting = [name for name in ARCHITECTURES if MODELS[name].kind == model.kind]
         yield ModelFinding(
@@ -420,9 +394,17 @@ def _name(model: ModelDir) -> Iterator[ModelFinding]:
             f"{model.kind} model.",
             "Correct the name in the configuration file, or put the right file there.",
         )
+    if not model.labels:
+        needed = ": PaddleX's detection needs it" if model.kind == "detection" else ""
+        yield ModelFinding(
+            "warning",
+            f"label_list is missing{needed}.",
+            "Add label_list: [pedestrian] (a detector) or [keypoint] to the configuration file.",
+        )
 
 
-def _sizes(model: ModelDir) -> Iterator[ModelFinding]:
+def _input_findings(model: ModelDir) -> Iterator[ModelFinding]:
+    """What does not fit the network's input: sizes, and how pixels are normalised."""
     spec = MODELS.get(model.name)
     height, width = model.input_size
     if spec and spec.kind == "keypoint" == model.kind and spec.input_size != model.input_size:
@@ -433,7 +415,7 @@ def _sizes(model: ModelDir) -> Iterator[ModelFinding]:
             "That is right if it was trained so; else correct trainsize, which is [width, height].",
         )
     graph = _graph_size(model)
-    if graph is not None and graph != model.input_size:
+    if graph not in (None, model.input_size):
         yield ModelFinding(
             "error",
             f"The graph takes images of {graph[0]} x {graph[1]}; the preprocessing makes "
@@ -441,40 +423,6 @@ def _sizes(model: ModelDir) -> Iterator[ModelFinding]:
             "Correct target_size ([height, width]) or trainsize ([width, height]), or export the "
             "model again.",
         )
-
-
-def _graph_size(model: ModelDir) -> tuple[int, int] | None:
-    """The (height, width) that the ONNX graph is fixed to; None if it is not, or not to be had."""
-    import onnxruntime
-
-    from kptk.models.onnx import onnx_file
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong with the graph is said by the trial
-    try:
-        session = onnxruntime.InferenceSession(
-            str(onnx_file(model)), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception:  # the trial has said why already
-        return None
-    shapes = [entry.shape[2:] for entry in session.get_inputs() if len(entry.shape) == 4]
-    if len(shapes) != 1 or not all(isinstance(side, int) for side in shapes[0]):
-        return None
-    return int(shapes[0][0]), int(shapes[0][1])
-
-
-def _labels(model: ModelDir) -> Iterator[ModelFinding]:
-    if not model.labels:
-        yield ModelFinding(
-            "warning",
-            "label_list is missing: PaddleX's detection needs it."
-            if model.kind == "detection"
-            else "label_list is missing.",
-            "Add label_list: [pedestrian] (a detector) or [keypoint] to the configuration file.",
-        )
-
-
-def _preprocessing(model: ModelDir) -> Iterator[ModelFinding]:
     known = [(_MEAN, _STD)] + [((0,) * 3, (1,) * 3)] * (model.kind == "detection")
     found = (model.mean, model.std)
     if not (model.is_scale and any(np.allclose(found, pair, atol=1e-3) for pair in known)):
@@ -486,44 +434,22 @@ def _preprocessing(model: ModelDir) -> Iterator[ModelFinding]:
         )
 
 
-def _engines(model: ModelDir, checks: tuple[Check, ...]) -> Iterator[ModelFinding]:
-    tried = {check.name.rpartition(" by ")[2] for check in checks}
-    untried = [name for name in installed_engines() if name not in tried]
-    if untried and tried:
-        yield ModelFinding("note", f"Not tried, for lack of its files: {', '.join(untried)}.")
+def _graph_size(model: ModelDir) -> tuple[int, int] | None:
+    """The (height, width) that the ONNX graph is fixed to; None if it is not, or is not known."""
+    import onnxruntime
 
-
-# ---- doctor: What is installed here, what this machine can run, and whether it gives the right
-# answers.
-
-
-# What is asked for → the distributions that provide it.
-_REQUIRED: dict[str, tuple[str, ...]] = {
-    "numpy": ("numpy",),
-    "pandas": ("pandas",),
-    "pillow": ("pillow",),
-    "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless"),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "pydantic": ("pydantic",),
-    "ruamel.yaml": ("ruamel.yaml",),
-    "pycocotools": ("pycocotools",),
-    "matplotlib": ("matplotlib",),
-    "ipywidgets": ("ipywidgets",),
-}
-
-
-_OPTIONAL: dict[str, tuple[str, ...]] = {
-    "paddlepaddle": ("paddlepaddle", "paddlepaddle-gpu"),
-    "paddle2onnx": ("paddle2onnx",),
-    "paddledet": ("paddledet",),
-    "openvino": ("openvino",),
-    "numba": ("numba",),
-    "scikit-image": ("scikit-image",),
-    "jupyterlab": ("jupyterlab",),
-}
-
-
-_MISSING = "not installed"
+    options = session_options()
+    options.log_severity_level = 4  # what is wrong with the graph is said by the trial
+    try:
+        session = onnxruntime.InferenceSession(
+            str(onnx_file(model)), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception:  # the trial has said why already
+        return None
+    shapes = [entry.shape[2:] for entry in session.get_inputs() if len(entry.shape) == 4]
+    if len(shapes) != 1 or not all(isinstance(side, int) for side in shapes[0]):
+        return None
+    return int(shapes[0][0]), int(shapes[0][1])
 
 
 class Versions(dict[str, str]):
@@ -542,28 +468,25 @@ def show_versions() -> Versions:
         what is missing is "not installed". Shown as a list, one name a line. Nothing is imported
         for it.
     """
-    import kptk
+    from kptk import __version__
 
-    versions = Versions(
-        kptk=kptk.__version__, python=platform.python_version(), system=platform.platform()
-    )
-    for name, distributions in (_REQUIRED | _OPTIONAL).items():
-        versions[name] = _version(distributions)
-    return versions
+    own = {"kptk": __version__, "python": platform.python_version(), "system": platform.platform()}
+    return Versions(own | {name: _version(name) for name in _REQUIRED} | optional_parts())
 
 
 def optional_parts() -> Versions:
     """Return the versions of the optional packages only."""
-    return Versions({name: _version(names) for name, names in _OPTIONAL.items()})
+    return Versions({name: _version(name) for name in _OPTIONAL})
 
 
-def _version(distributions: tuple[str, ...]) -> str:
-    for name in distributions:
+def _version(name: str) -> str:
+    first, *others = _PROVIDERS.get(name, (name,))
+    for provider in (first, *others):
         try:
-            version = importlib.metadata.version(name)
+            version = importlib.metadata.version(provider)
         except importlib.metadata.PackageNotFoundError:
             continue
-        return version if name == distributions[0] else f"{version} ({name})"
+        return version if provider == first else f"{version} ({provider})"
     return _MISSING
 
 
@@ -591,13 +514,8 @@ class Diagnosis:
     @property
     def json(self) -> dict[str, Any]:
         """The report as plain values."""
-        return {
-            "ok": self.ok,
-            "versions": dict(self.versions),
-            "engines": self.engines,
-            "devices": self.devices,
-            "checks": [vars(check) for check in self.checks],
-        }
+        checks = [vars(check) for check in self.checks]
+        return {"ok": self.ok, **vars(self), "versions": dict(self.versions), "checks": checks}
 
     def __repr__(self) -> str:
         engines, devices = Versions(self.engines), Versions(self.devices)
@@ -619,14 +537,11 @@ def diagnose(official: bool = False) -> Diagnosis:
             engine, and compare shapes and answers. This needs the network and, for the
             conversion, ``kptk[paddle]``.
     """
-    from kptk.engines.load import ENGINES
-
     engines = {name: _devices(name) for name in ENGINES}
     found = Diagnosis(show_versions(), engines, devices_by_kind(engines))
-    image = picture()
     for spec in MODELS.values():
         if spec.url is None or official:
-            found.checks += try_model(spec.name, image, size=spec.input_size)
+            found.checks += try_model(spec.name, size=spec.input_size)
     return found
 
 
@@ -640,52 +555,34 @@ def devices_by_kind(engines: dict[str, str]) -> dict[str, str]:
         Kind as in ``device="gpu:0"`` → names of engines; for a kind that is missing, the packages
         to install for it.
     """
-    found = {}
-    for kind in ("cpu", *ACCELERATORS):
-        names = [name for name, text in engines.items() if _finds(text, kind)]
-        found[kind] = ", ".join(names) or f"none here; needs {PACKAGES.get(kind, 'onnxruntime')}"
-    return found
-
-
-def _finds(text: str, kind: str) -> bool:
-    """Whether an engine's own list names a device of a kind, in its own words for it."""
     own = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "gpu"}
-    for entry in text.split(", "):
-        name, _, count = entry.partition(" x ")
-        if own.get(name, name.partition(".")[0].lower()) == kind and count != "0":
-            return True
-    return False
+    found: dict[str, list[str]] = {kind: [] for kind in ("cpu", *ACCELERATORS)}
+    for engine, text in engines.items():
+        for entry in text.split(", "):  # an engine's own list, in its own words
+            name, _, count = entry.partition(" x ")
+            kind = own.get(name, name.partition(".")[0].lower())
+            if kind in found and count != "0" and engine not in found[kind]:
+                found[kind].append(engine)
+    return {
+        kind: ", ".join(names) or f"none here; needs {PACKAGES.get(kind, 'onnxruntime')}"
+        for kind, names in found.items()
+    }
 
 
 def _devices(engine: str) -> str:
+    """The devices that an engine finds, in its own words, or why it cannot be used."""
     if engine not in installed_engines():
         return _MISSING
     try:
-        return {"onnxruntime": _ort_devices, "openvino": _openvino_devices}.get(
-            engine, _paddle_devices
-        )()
+        if engine == "onnxruntime":
+            import onnxruntime
+
+            return ", ".join(onnxruntime.get_available_providers())
+        if engine == "openvino":
+            import openvino
+
+            return ", ".join(openvino.Core().available_devices)
+        counts = paddle_devices(import_paddle())
+        return ", ".join(["cpu", *(f"{kind} x {count}" for kind, count in counts.items())])
     except Exception as error:  # a broken build may raise anything: that is the diagnosis
-        return f"broken: {one_line(error)}"
-
-
-def _ort_devices() -> str:
-    import onnxruntime
-
-    return ", ".join(onnxruntime.get_available_providers())
-
-
-def _openvino_devices() -> str:
-    import openvino
-
-    return ", ".join(openvino.Core().available_devices)
-
-
-def _paddle_devices() -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # paddle's remarks on compilers it does not need here
-        import paddle
-
-    from kptk.engines.paddle import paddle_devices
-
-    counts = paddle_devices(paddle)
-    return ", ".join(["cpu", *(f"{kind} x {count}" for kind, count in counts.items())])
+        return f"broken: {_one_line(error)}"

@@ -140,6 +140,15 @@ def write_json(target: Path, value: Any, error: type[KptkError] = InputError) ->
     return target
 
 
+def packaged_yaml(folder: str, name: str) -> dict[str, Any]:
+    """The content of a YAML file in ``kptk/configs``."""
+    from ruamel.yaml import YAML
+
+    file = Path(__file__).parent / "configs" / folder / f"{name}.yml"
+    content: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    return content
+
+
 def to_yaml(value: Any) -> str:
     """Plain values as YAML, mappings in order of their keys."""
     from ruamel.yaml import YAML

@@ -1,4 +1,4 @@
-"""The typer application, its errors, and what all commands write with."""
+"""The typer application: its errors, its output, and the options that commands share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Annotated, Any, TextIO
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -24,8 +24,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except KptkError as error:
-            typer.echo(f"kptk: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from error
+            fail(" ".join(str(error).split()))
 
 
 app = typer.Typer(
@@ -39,26 +38,38 @@ app = typer.Typer(
 )
 
 
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
+def option(default: Any, help: str, *names: str, **settings: Any) -> Any:
+    """An option with a value (default ``...``: required), called as its parameter if not named."""
+    return typer.Option(default, *names, help=help, **settings)
 
 
-PipelineName = Annotated[
-    str, typer.Option("--pipeline", "-p", help="demo, human_keypoint_detection, or a YAML file.")
-]
+def flag(name: str, help: str) -> Any:
+    """An option that is there or not, without a ``--no-`` twin."""
+    return typer.Option(False, f"--{name}", help=help)
 
 
-Device = Annotated[str, typer.Option(help="auto, cpu, gpu:0, npu:0, ...")]
+def argument(help: str, **settings: Any) -> Any:
+    """What stands in the command without a name, and must."""
+    return typer.Argument(..., help=help, **settings)
 
 
-EngineName = Annotated[str, typer.Option(help="auto, onnxruntime, openvino or paddle.")]
-
-
-EnableHpi = Annotated[
-    bool, typer.Option("--enable-hpi", help="Allow reduced precision (bfloat16) where it is fast.")
-]
-
-
-MaxImages = Annotated[int | None, typer.Option(help="Only the first images by id.")]
+JSON = flag("json", "Write one JSON document to stdout.")
+PIPELINE = option(
+    "human_keypoint_detection", "demo, human_keypoint_detection, or a YAML file.",
+    "--pipeline", "-p",
+)  # fmt: skip
+DEVICE = option("auto", "auto, cpu, gpu:0, npu:0, ...")
+ENGINE = option("auto", "auto, onnxruntime, openvino or paddle.")
+ENABLE_HPI = flag("enable-hpi", "Allow reduced precision (bfloat16) where it is fast.")
+DET_THRESHOLD = option(None, "Lowest score of a person. [default: the pipeline's]")
+MAX_IMAGES = option(None, "Only the first images by id.")
+DATA = option(None, "Data set: images/ and annotations/*.json.")
+SPLIT = option(None, "val, train, ...")
+PREDICTIONS = option(None, "COCO keypoint results, or a folder of --save-path; no inference.")
+ANNOTATIONS = option(None, "COCO annotations, with --predictions.")
+IMAGES = option(None, "The image folder.")
+NO_IMAGES = flag("no-img", "Copy no images.")
+FORCE = flag("force", "Replace what is there.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,54 +85,52 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show versions and exit."
-        ),
-    ] = False,
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Show versions and exit."
+    ),
 ) -> None:
     """Options that stand before a command."""
 
 
-def fail_unless(good: bool) -> None:
-    if not good:
-        typer.echo("kptk: some checks failed; they are marked FAIL (--json: ok false).", err=True)
-        raise typer.Exit(1)
+def fail(message: str) -> NoReturn:
+    """End with exit code 1 and a line on stderr."""
+    typer.echo(f"kptk: {message}", err=True)
+    raise typer.Exit(1)
 
 
 @contextmanager
-def only_json(wanted: bool) -> Iterator[TextIO]:
-    """Keep stdout free for the one document, which is written to the stream given.
+def output(as_json: bool) -> Iterator[Callable[[Any, str], None]]:
+    """What a command writes with: a function of the JSON document and the text in its place.
 
-    Whatever else is written to stdout meanwhile goes to stderr. Native libraries write past
-    Python, so the file descriptor itself is turned round.
+    With ``as_json`` stdout stays free for the one document, in which None stands for NaN and
+    infinity: what else is written to stdout meanwhile goes to stderr. Native libraries write past
+    Python, so the file descriptor itself is redirected.
     """
-    if not wanted:
-        yield sys.stdout
+    if not as_json:
+        yield lambda _, text: typer.echo(text)
         return
-    document = io.StringIO()
+    text = io.StringIO()
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr):
-            yield document
+            yield lambda document, _: print(dumps(document), file=text)
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-    sys.stdout.write(document.getvalue())
+    sys.stdout.write(text.getvalue())
     sys.stdout.flush()
 
 
-def dump(value: Any, out: TextIO) -> None:
-    out.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+def dumps(value: Any) -> str:
+    """JSON as all commands write it."""
 
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
-def finite(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(value), indent=2, allow_nan=False)

@@ -146,10 +146,11 @@ def score_poses(
     scores = pose_scores(
         candidates.keypoints, candidates.scores, scoring.score_mode, candidates.ids >= 0
     )
-    _, first = np.unique(candidates.image_ids, return_index=True)
+    _, first, image = np.unique(candidates.image_ids, return_index=True, return_inverse=True)
+    by_image = np.argsort(first[image], kind="stable")
+    ends = np.flatnonzero(np.diff(first[image][by_image])) + 1
     chosen = []
-    for image_id in candidates.image_ids[np.sort(first)]:
-        rows = np.flatnonzero(candidates.image_ids == image_id)
+    for rows in np.split(by_image, ends) if len(by_image) else ():
         if scoring.oks_nms is not None:
             rows = rows[
                 oks_nms(

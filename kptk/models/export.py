@@ -105,39 +105,31 @@ def save_inference_model(
     import paddle
     from paddle.static import InputSpec
 
-    # the names of the arguments of forward become the names of the graph's inputs
-    class Detection(paddle.nn.Layer):  # type: ignore[misc]
+    detects = MODELS[model].kind == "detection"
+
+    # the names of the arguments become the names of the graph's inputs
+    class Graph(paddle.nn.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.net = net
 
-        def forward(self, image: Any, scale_factor: Any) -> Any:
+        def forward(self, image: Any, scale_factor: Any = None) -> Any:
             out = self.net({"image": image, "scale_factor": scale_factor})
-            return out["bbox"], out["bbox_num"]
-
-    class Keypoint(paddle.nn.Layer):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net
-
-        def forward(self, image: Any) -> Any:
-            return self.net({"image": image})["keypoint"]
+            return (out["bbox"], out["bbox_num"]) if detects else out["keypoint"]
 
     net.eval()
     for layer in net.sublayers():
         if deploy and hasattr(layer, "convert_to_deploy"):
             layer.convert_to_deploy()
     spec = [InputSpec([None, 3, *input_size], "float32", "image")]
-    if MODELS[model].kind == "detection":
+    if detects:
         head = net.yolo_head
         head.eval_size = list(input_size)
         head.anchor_points, head.stride_tensor = head._generate_anchors()
         spec.append(InputSpec([None, 2], "float32", "scale_factor"))
-        wrapped: Any = Detection()
-    else:
-        wrapped = Keypoint()
-    wrapped.eval()
-    static = paddle.jit.to_static(wrapped, input_spec=spec, full_graph=True)
+    graph = Graph()
+    graph.eval()
+    static = paddle.jit.to_static(graph, input_spec=spec, full_graph=True)
     paddle.jit.save(static, str(out_dir / "inference"))
     (out_dir / "inference.yml").write_text(inference_yml(model, input_size), encoding="utf-8")
 

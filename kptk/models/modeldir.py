@@ -1,4 +1,4 @@
-"""A model directory, understood: which files it holds and what its preprocessing is.
+"""A model directory: which files it holds, what its preprocessing is, whose weights those are.
 
 Two spellings of the same thing exist. PaddleX writes ``inference.yml`` beside ``inference.json``
 (older: ``inference.pdmodel``) and ``inference.pdiparams``; PaddleDetection writes
@@ -18,21 +18,13 @@ from ruamel.yaml.error import YAMLError
 
 from kptk.errors import ModelError
 from kptk.models.catalog import ARCHITECTURES, MODELS
+from kptk.models.weights import read_pdparams
 
 KINDS = ("detection", "keypoint")
-
-
 _CONFIG_NAMES = ("inference.yml", "infer_cfg.yml")
-
-
 _PROGRAM_NAMES = ("inference.json", "inference.pdmodel", "model.json", "model.pdmodel")
-
-
 _ONNX_NAMES = ("inference.onnx", "model.onnx")
-
-
 _OPENVINO_NAMES = ("inference.xml", "model.xml")  # with a .bin
-
 
 # A step that kptk does not know would silently change the numbers, so it is refused.
 _KNOWN_STEPS = ("Resize", "TopDownEvalAffine", "NormalizeImage", "Permute")
@@ -65,13 +57,13 @@ class ModelDir:
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    is_scale: bool
-    interp: int
-    keep_ratio: bool
-    threshold: float
-    labels: tuple[str, ...]
-    onnx: Path | None
-    paddle: tuple[Path, Path] | None
+    is_scale: bool = True
+    interp: int = 2
+    keep_ratio: bool = False
+    threshold: float = 0.5
+    labels: tuple[str, ...] = ()
+    onnx: Path | None = None
+    paddle: tuple[Path, Path] | None = None
     openvino: Path | None = None
 
     @property
@@ -102,24 +94,51 @@ class ModelDir:
                 that kptk cannot carry out.
         """
         folder = Path(path).expanduser()
-        config_path = _config_file(folder)
-        config = _read_config(config_path)
-        steps = _steps(config, config_path)
-        kind, size, resize = _geometry(steps, config_path)
-        mean, std, is_scale = _normalisation(steps, config_path)
+        file = _config_file(folder)
+        config, steps = _read_config(file)
+        if "TopDownEvalAffine" in steps:
+            kind, resize = "keypoint", steps["TopDownEvalAffine"]
+            width, height = _pair(resize.get("trainsize"), "TopDownEvalAffine.trainsize", file)
+        elif "Resize" in steps:  # only this lists height first
+            kind, resize = "detection", steps["Resize"]
+            height, width = _pair(resize.get("target_size"), "Resize.target_size", file)
+        else:
+            raise ModelError(
+                f"{str(file)!r} must hold a 'Resize' step (a detector) or a 'TopDownEvalAffine' "
+                f"step (a keypoint model). It holds {', '.join(steps) or 'no step'}."
+            )
+        mean: tuple[float, ...] = (0.0,) * 3
+        std: tuple[float, ...] = (1.0,) * 3
+        is_scale = False
+        normalize = steps.get("NormalizeImage")
+        if normalize is not None:
+            is_scale = bool(normalize.get("is_scale", True))
+            if normalize.get("norm_type", "mean_std") != "none":
+                mean = _three(normalize.get("mean"), "NormalizeImage.mean", file)
+                std = _three(normalize.get("std"), "NormalizeImage.std", file)
+                if min(std) <= 0:
+                    raise ModelError(
+                        f"NormalizeImage.std in {str(file)!r} must be positive. Got {std}."
+                    )
+        threshold = config.get("draw_threshold", 0.5)
+        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if not is_number or not 0 <= threshold <= 1:
+            raise ModelError(f"draw_threshold in {str(file)!r} must be in 0..1. Got {threshold!r}.")
+        general, labels = config.get("Global"), config.get("label_list") or ()
+        name = general.get("model_name") if isinstance(general, Mapping) else None
         onnx, paddle, openvino = _model_files(folder)
         return cls(
             path=folder,
             kind=kind,
-            name=_name(config, folder),
-            input_size=size,
+            name=str(name) if name else folder.resolve().name,
+            input_size=(height, width),
             mean=mean,
             std=std,
             is_scale=is_scale,
             interp=int(resize.get("interp", 2)),
             keep_ratio=bool(resize.get("keep_ratio", False)),
-            threshold=_threshold(config, config_path),
-            labels=_labels(config),
+            threshold=float(threshold),
+            labels=(labels,) if isinstance(labels, str) else tuple(map(str, labels)),
             onnx=onnx,
             paddle=paddle,
             openvino=openvino,
@@ -133,9 +152,11 @@ def _config_file(folder: Path) -> Path:
     for name in _CONFIG_NAMES:
         if (folder / name).is_file():
             return folder / name
+    # training runs keep the model one level down: say so rather than guess
+    below = sorted(file.parent for name in _CONFIG_NAMES for file in folder.glob(f"*/{name}"))
     raise ModelError(
         f"A model directory must hold {' or '.join(_CONFIG_NAMES)}. {str(folder)!r} holds "
-        f"{_listing(folder)}.{_hint(folder)}"
+        f"{_listing(folder)}.{f' Did you mean {str(below[0])!r}?' if below else ''}"
     )
 
 
@@ -145,25 +166,14 @@ def _listing(folder: Path) -> str:
     return ", ".join(names[:6]) + more if names else "nothing"
 
 
-def _hint(folder: Path) -> str:
-    """Training runs keep the model one level down: say so rather than guess."""
-    for child in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
-        if any((child / name).is_file() for name in _CONFIG_NAMES):
-            return f" Did you mean {str(child)!r}?"
-    return ""
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> tuple[Mapping[str, Any], dict[str, Mapping[str, Any]]]:
+    """The configuration, and the steps of its preprocessing by their types."""
     try:
         config = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise ModelError(f"{str(path)!r} cannot be read as YAML: {error}") from error
     if not isinstance(config, Mapping):
         raise ModelError(f"{str(path)!r} must hold a mapping with 'Preprocess' in it.")
-    return config
-
-
-def _steps(config: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]:
     listed = config.get("Preprocess")
     if not isinstance(listed, Sequence) or not all(
         isinstance(step, Mapping) and "type" in step for step in listed
@@ -176,53 +186,15 @@ def _steps(config: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]
             f"{str(path)!r} asks for the preprocessing step {unknown[0]!r}; kptk knows "
             f"{', '.join(_KNOWN_STEPS)} (PP-YOLOE and PP-TinyPose)."
         )
-    return steps
-
-
-def _geometry(
-    steps: Mapping[str, Mapping[str, Any]], path: Path
-) -> tuple[str, tuple[int, int], Mapping[str, Any]]:
-    """Return (kind, (height, width), the resize step); only Resize lists height first."""
-    if "TopDownEvalAffine" in steps:
-        step = steps["TopDownEvalAffine"]
-        width, height = _pair(step.get("trainsize"), "TopDownEvalAffine.trainsize", path)
-        return "keypoint", (height, width), step
-    if "Resize" in steps:
-        step = steps["Resize"]
-        height, width = _pair(step.get("target_size"), "Resize.target_size", path)
-        return "detection", (height, width), step
-    raise ModelError(
-        f"{str(path)!r} must hold a 'Resize' step (a detector) or a 'TopDownEvalAffine' step "
-        f"(a keypoint model). It holds {', '.join(steps) or 'no step'}."
-    )
+    return config, steps
 
 
 def _pair(value: Any, what: str, path: Path) -> tuple[int, int]:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = [value, value]
-    if (
-        not isinstance(value, Sequence)
-        or len(value) != 2
-        or not all(isinstance(side, int) and side > 0 for side in value)
-    ):
+    pair = [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+    whole = isinstance(pair, Sequence) and all(isinstance(side, int) and side > 0 for side in pair)
+    if not whole or len(pair) != 2:
         raise ModelError(f"{what} in {str(path)!r} must be two positive integers. Got {value!r}.")
-    return int(value[0]), int(value[1])
-
-
-def _normalisation(
-    steps: Mapping[str, Mapping[str, Any]], path: Path
-) -> tuple[tuple[float, ...], tuple[float, ...], bool]:
-    step = steps.get("NormalizeImage")
-    if step is None:
-        return (0.0,) * 3, (1.0,) * 3, False
-    is_scale = bool(step.get("is_scale", True))
-    if step.get("norm_type", "mean_std") == "none":
-        return (0.0,) * 3, (1.0,) * 3, is_scale
-    mean = _three(step.get("mean"), "NormalizeImage.mean", path)
-    std = _three(step.get("std"), "NormalizeImage.std", path)
-    if min(std) <= 0:
-        raise ModelError(f"NormalizeImage.std in {str(path)!r} must be positive. Got {std}.")
-    return mean, std, is_scale
+    return int(pair[0]), int(pair[1])
 
 
 def _three(value: Any, what: str, path: Path) -> tuple[float, ...]:
@@ -235,59 +207,49 @@ def _three(value: Any, what: str, path: Path) -> tuple[float, ...]:
     return numbers
 
 
-def _threshold(config: Mapping[str, Any], path: Path) -> float:
-    value = config.get("draw_threshold", 0.5)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ModelError(f"draw_threshold in {str(path)!r} must be in 0..1. Got {value!r}.")
-    return float(value)
-
-
-def _name(config: Mapping[str, Any], folder: Path) -> str:
-    general = config.get("Global")
-    name = general.get("model_name") if isinstance(general, Mapping) else None
-    return str(name) if name else folder.resolve().name
-
-
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    listed = config.get("label_list") or ()
-    return (listed,) if isinstance(listed, str) else tuple(str(label) for label in listed)
-
-
 def _model_files(folder: Path) -> tuple[Path | None, tuple[Path, Path] | None, Path | None]:
-    onnx = next((folder / n for n in _ONNX_NAMES if (folder / n).is_file()), None)
-    programs = [folder / name for name in _PROGRAM_NAMES if (folder / name).is_file()]
-    paddle = next(
-        ((p, p.with_suffix(".pdiparams")) for p in programs if _params_of(p).is_file()), None
-    )
-    graphs = [folder / name for name in _OPENVINO_NAMES if (folder / name).is_file()]
+    """The files of ONNX, of Paddle (program, parameters) and of OpenVINO; one at least."""
+
+    def here(names: Sequence[str]) -> list[Path]:
+        return [folder / name for name in names if (folder / name).is_file()]
+
+    onnx = next(iter(here(_ONNX_NAMES)), None)
+    programs, graphs = here(_PROGRAM_NAMES), here(_OPENVINO_NAMES)
+    pairs = [(program, program.with_suffix(".pdiparams")) for program in programs]
+    paddle = next((pair for pair in pairs if pair[1].is_file()), None)
     openvino = next((graph for graph in graphs if graph.with_suffix(".bin").is_file()), None)
     if onnx is None and paddle is None and openvino is None:
-        raise _no_model(folder, [*programs, *graphs])
+        for half in (*programs, *graphs):
+            missing = half.with_suffix(".bin" if half.suffix == ".xml" else ".pdiparams").name
+            raise ModelError(f"{str(folder)!r} holds {half.name} but not {missing}.")
+        raise ModelError(
+            f"A model directory must hold inference.onnx, or inference.json (or .pdmodel) with "
+            f"inference.pdiparams, or inference.xml with inference.bin. {str(folder)!r} holds "
+            f"{_listing(folder)}."
+        )
     return onnx, paddle, openvino
 
 
-def _no_model(folder: Path, halves: list[Path]) -> ModelError:
-    if halves:
-        other = ".bin" if halves[0].suffix == ".xml" else ".pdiparams"
-        missing = halves[0].with_suffix(other).name
-        return ModelError(f"{str(folder)!r} holds {halves[0].name} but not {missing}.")
-    return ModelError(
-        f"A model directory must hold inference.onnx, or inference.json (or .pdmodel) with "
-        f"inference.pdiparams, or inference.xml with inference.bin. {str(folder)!r} holds "
-        f"{_listing(folder)}."
-    )
-
-
-def _params_of(program: Path) -> Path:
-    return program.with_suffix(".pdiparams")
-
-
-# ---- architecture: Which official network a file of training weights belongs to.
-
-
 def architecture_of(params: Path, like: str | None) -> str:
-    """Tell which official network weights belong to, from ``like``, the path and the weights."""
-    fitting = _fitting_architectures(params)
+    """Tell which official network weights belong to, from ``like``, the path and the weights.
+
+    The stem of CSPResNet has 32 channels times the width: 1 for PP-YOLOE-L, 0.5 for S
+    (PaddleDetection, configs/ppyoloe). The two sizes of PP-TinyPose share every shape.
+
+    Raises:
+        ModelError: the weights are of none, or of more than one, or not of ``like``.
+    """
+    shapes = {name: array.shape for name, array in read_pdparams(params).items()}
+    stem = shapes.get("backbone.stem.conv1.conv.weight", ())
+    if any(name.startswith("yolo_head.") for name in shapes) and stem[:1] in ((16,), (32,)):
+        fitting = ["PP-YOLOE-S_human" if stem[0] == 16 else "PP-YOLOE-L_human"]
+    elif "final_conv.weight" in shapes and "backbone.stem.conv1.norm.weight" in shapes:
+        fitting = ["PP-TinyPose_128x96", "PP-TinyPose_256x192"]
+    else:
+        raise ModelError(
+            f"{str(params)!r} must hold the weights of one of {', '.join(ARCHITECTURES)}. Its "
+            f"first parameters are {', '.join(list(shapes)[:3]) or 'none'}."
+        )
     if like is not None:
         chosen = MODELS[like].architecture if like in MODELS else like
         if chosen not in fitting:
@@ -295,41 +257,14 @@ def architecture_of(params: Path, like: str | None) -> str:
                 f"{str(params)!r} holds weights of {' or '.join(fitting)}, not of {like!r}."
             )
         return chosen
-    named = [name for name in fitting if name in _names_in_path(params, fitting)]
-    candidates = named or list(fitting)
+    # the size (128x96) in the file's name or, failing that, in the nearest folder's above it
+    parts = (params.stem, *(parent.name for parent in params.resolve().parents))
+    named = ([n for n in fitting if n.rpartition("_")[2] in part.lower()] for part in parts)
+    candidates = next(filter(None, named), fitting)
     if len(candidates) == 1:
         return candidates[0]
     raise ModelError(
         f"{str(params)!r} fits {' and '.join(candidates)}: their weights have the same shapes. "
         f"Say which with like={candidates[0]!r}, or put the size into the file's name, as in "
         f"'{candidates[0]}.pdparams'."
-    )
-
-
-def _names_in_path(params: Path, fitting: tuple[str, ...]) -> set[str]:
-    """Official names whose size (``128x96``) is in the file's name or, failing that, above it."""
-    for part in (params.stem, *(parent.name for parent in params.resolve().parents)):
-        found = {name for name in fitting if name.rpartition("_")[2] in part.lower()}
-        if found:
-            return found
-    return set()
-
-
-def _fitting_architectures(params: Path) -> tuple[str, ...]:
-    """Return the official networks whose parameters look like these.
-
-    The stem of CSPResNet has 32 channels times the width: 1 for PP-YOLOE-L, 0.5 for S
-    (PaddleDetection, configs/ppyoloe). The two sizes of PP-TinyPose share every shape.
-    """
-    from kptk.models.weights import read_pdparams
-
-    shapes = {name: array.shape for name, array in read_pdparams(params).items()}
-    stem = shapes.get("backbone.stem.conv1.conv.weight", ())
-    if any(name.startswith("yolo_head.") for name in shapes) and stem[:1] in ((16,), (32,)):
-        return ("PP-YOLOE-S_human",) if stem[0] == 16 else ("PP-YOLOE-L_human",)
-    if "final_conv.weight" in shapes and "backbone.stem.conv1.norm.weight" in shapes:
-        return ("PP-TinyPose_128x96", "PP-TinyPose_256x192")
-    raise ModelError(
-        f"{str(params)!r} must hold the weights of one of {', '.join(ARCHITECTURES)}. Its first "
-        f"parameters are {', '.join(list(shapes)[:3]) or 'none'}."
     )

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kptk.errors import ModelError, nearest, require
+from kptk.files import packaged_yaml
 from kptk.models.catalog import ARCHITECTURES, MODELS
 from kptk.models.weights import match
-
-
-def packaged_yaml(folder: str, name: str) -> dict[str, Any]:
-    """The content of a YAML file in ``kptk/configs``."""
-    from ruamel.yaml import YAML
-
-    file = resources.files("kptk") / "configs" / folder / f"{name}.yml"
-    content: dict[str, Any] = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    return content
 
 
 def read_config(model: str) -> dict[str, Any]:

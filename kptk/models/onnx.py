@@ -20,10 +20,7 @@ from kptk.models.modeldir import ModelDir
 
 _log = logging.getLogger(__name__)
 
-
 _STAMP = "kptk_source"
-
-
 # A StringStringEntryProto: tag 0x12, length 64 (0x40), then the hash in hex.
 _STAMP_BYTES = re.compile(_STAMP.encode() + rb"\x12\x40([0-9a-f]{64})")
 
@@ -52,37 +49,19 @@ def onnx_file(model: ModelDir) -> Path:
     source = file_hash(*model.paddle)
     if model.onnx is not None and _stamp(model.onnx) in (None, source):
         return model.onnx
+    beside = model.onnx or model.paddle[0].with_suffix(".onnx")
+    cached = cache_dir() / "onnx" / source[:16] / "inference.onnx"
     with lock(cache_dir() / "locks" / f"onnx-{source[:16]}.lock"):
-        for target in (_beside(model), _cached(source)):
+        for target in (beside, cached):
             if target.is_file() and _stamp(target) == source:
                 return target
-        return _convert_once(model, source)
-
-
-def _beside(model: ModelDir) -> Path:
-    assert model.paddle is not None
-    return model.onnx or model.paddle[0].with_suffix(".onnx")
-
-
-def _may_write(folder: Path) -> bool:
-    """Another tool's cache is read, never written to."""
-    theirs = folder.resolve().is_relative_to(paddlex_cache().resolve())
-    return os.access(folder, os.W_OK) and not theirs
-
-
-def _cached(source: str) -> Path:
-    return cache_dir() / "onnx" / source[:16] / "inference.onnx"
-
-
-def _convert_once(model: ModelDir, source: str) -> Path:
-    assert model.paddle is not None
-    target = _beside(model)
-    if not _may_write(target.parent):
-        target = _cached(source)
+        # another tool's cache is read, never written to
+        theirs = beside.parent.resolve().is_relative_to(paddlex_cache().resolve())
+        target = cached if theirs or not os.access(beside.parent, os.W_OK) else beside
         make_dir(target.parent)
-    _log.info("Converting %s to ONNX (once): %s", model.name, target)
-    convert(*model.paddle, target)
-    return target
+        _log.info("Converting %s to ONNX (once): %s", model.name, target)
+        convert(*model.paddle, target)
+        return target
 
 
 def convert(program: Path, params: Path, target: Path) -> None:

@@ -1,7 +1,10 @@
-"""Fetch one file from the network and keep it: retried, verified, pinned, locked, renamed.
+"""Model names → model directories: the official four (fetched once), the demo pair, your own.
 
 No checksum is published for the official files. So the first fetch pins one: the SHA-256 of what
 came is written to ``pins/`` in the cache, and a later fetch of the same address must match it.
+
+Downloads are by requests and tarfile. pooch would ask again for a page that is missing, unpack in
+place, and check nothing where no checksum is known beforehand.
 """
 
 from __future__ import annotations
@@ -13,8 +16,7 @@ import shutil
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -29,257 +31,17 @@ from kptk.files import (
     replacing,
     show_progress,
 )
+from kptk.models import export
 from kptk.models.catalog import MODELS, ModelSpec
 from kptk.models.modeldir import KINDS, ModelDir, architecture_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
 _log = logging.getLogger(__name__)
 
-
-_MAX_UNPACKED = 4 << 30  # bytes; the largest official archive unpacks to a twentieth of this
-
-
-def fetch_file(
-    url: str, target: Path, *, retries: int = 3, timeout: float = 30.0, wait: float = 1.0
-) -> Path:
-    """Download a weight file once.
-
-    Args:
-        url: its address.
-        target: where it is kept. A file already there is checked against its pin and used.
-        retries: how often a failed transfer is tried again.
-        timeout: seconds without a byte after which a transfer has failed.
-        wait: seconds before the first retry; doubled each time.
-
-    Returns:
-        ``target``.
-
-    Raises:
-        DownloadError: offline, unreachable, incomplete, not a weight file, or not the file that
-            was pinned.
-    """
-    with lock(_lock_file(target)):
-        if target.is_file():
-            _check_pin(target, target.name, url)
-            return target
-        make_dir(target.parent)
-        with replacing(target) as temporary:
-            _transfer(url, temporary, target, retries=retries, timeout=timeout, wait=wait)
-            _check_weights(temporary, url)
-            _check_pin(temporary, target.name, url)
-    return target
-
-
-def fetch_archive(
-    url: str,
-    target: Path,
-    *,
-    check: Callable[[Path], object],
-    retries: int = 3,
-    timeout: float = 30.0,
-    wait: float = 1.0,
-) -> Path:
-    """Download a tar archive once and keep what it holds as a folder.
-
-    Args:
-        url: the archive's address.
-        target: the folder to make. If it is there already, nothing is fetched.
-        check: called with the unpacked folder before it gets its name; raises if it is unusable.
-        retries: how often a failed transfer is tried again.
-        timeout: seconds without a byte after which a transfer has failed.
-        wait: seconds before the first retry; doubled each time.
-
-    Returns:
-        ``target``.
-
-    Raises:
-        DownloadError: as in `fetch_file`; also an archive with links or with paths that lead out
-            of its folder.
-    """
-    with lock(_lock_file(target)):
-        if target.is_dir():
-            return target
-        make_dir(target.parent)
-        with _scratch_folder(target) as scratch:
-            archive = scratch / "archive.tar"
-            _transfer(url, archive, target, retries=retries, timeout=timeout, wait=wait)
-            folder = _unpack(archive, scratch / "content", url)
-            check(folder)
-            _check_pin(archive, f"{target.name}.tar", url)
-            folder.replace(target)
-    return target
-
-
-def _lock_file(target: Path) -> Path:
-    return cache_dir() / "locks" / f"{target.name}.lock"
-
-
-@contextmanager
-def _scratch_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, so that the last rename stays on one disk."""
-    scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _by_hand(url: str, target: Path) -> str:
-    if target.suffix:
-        return f"Fetch {url} elsewhere and put it at {str(target)!r}."
-    return (
-        f"Fetch {url} elsewhere and unpack it so that {str(target / 'inference.yml')!r} exists, "
-        f"or name the unpacked folder as the model."
-    )
-
-
-def _transfer(
-    url: str, temporary: Path, target: Path, *, retries: int, timeout: float, wait: float
-) -> None:
-    """Fetch ``url`` into ``temporary``, trying again where that can help."""
-    if offline():
-        raise DownloadError(
-            f"{target.name} is not in the cache and KPTK_OFFLINE is set. {_by_hand(url, target)}"
-        )
-    from requests.exceptions import RequestException
-
-    for attempt in range(retries + 1):
-        try:
-            return _transfer_once(url, temporary, target.name, timeout)
-        except (RequestException, OSError) as error:
-            if attempt == retries or not _worth_retrying(error):
-                raise DownloadError(_failure(url, target, error, attempt + 1)) from error
-            pause = wait * 2**attempt
-            _log.warning("%s: %s. Trying again in %.0f s.", url, error, pause)
-            time.sleep(pause)
-
-
-def _transfer_once(url: str, temporary: Path, title: str, timeout: float) -> None:
-    import requests
-    from tqdm.auto import tqdm
-
-    # Compressed on the way, a body would not have the length its header states.
-    headers = {"Accept-Encoding": "identity"}
-    with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
-        response.raise_for_status()
-        total = int(response.headers.get("Content-Length", 0)) or None
-        with (
-            temporary.open("wb") as stream,
-            tqdm(
-                desc=title, total=total, unit="B", unit_scale=True, disable=not show_progress()
-            ) as bar,
-        ):
-            for chunk in response.iter_content(1 << 16):
-                stream.write(chunk)
-                bar.update(len(chunk))
-    size = temporary.stat().st_size
-    if total is not None and size != total:
-        raise requests.ConnectionError(f"{size} of {total} bytes came")
-
-
-def _worth_retrying(error: Exception) -> bool:
-    """A missing page stays missing; a broken connection or an overloaded server may recover."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        return bool(response.status_code in (408, 425, 429) or response.status_code >= 500)
-    from requests.exceptions import RequestException
-
-    return isinstance(error, RequestException)
-
-
-def _failure(url: str, target: Path, error: Exception, attempts: int) -> str:
-    times = "once" if attempts == 1 else f"{attempts} times"
-    return f"{target.name} could not be fetched (tried {times}): {error}. {_by_hand(url, target)}"
-
-
-def _check_pin(path: Path, name: str, url: str) -> None:
-    """Compare a file with what was fetched from ``url`` the first time, or pin it now."""
-    record = cache_dir() / "pins" / f"{name}.json"
-    found = {"url": url, "sha256": file_hash(path), "size": path.stat().st_size}
-    pinned = _read_pin(record)
-    if pinned is None:
-        make_dir(record.parent)
-        with replacing(record) as temporary:
-            temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    elif pinned != found["sha256"]:
-        raise DownloadError(
-            f"{name} is not the file that was first fetched: its SHA-256 is {found['sha256']}, "
-            f"{pinned} was pinned. It was damaged, or {url} serves something new. If {str(path)!r} "
-            f"exists, delete it to fetch it again; to accept what the address serves now, delete "
-            f"{str(record)!r} too."
-        )
-
-
-def _read_pin(record: Path) -> str | None:
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DownloadError(
-            f"The pin {str(record)!r} cannot be read ({error}). Delete it to pin the next fetch."
-        ) from error
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(512).lstrip().lower()
-
-
-def _refuse_web_page(path: Path, url: str) -> None:
-    if _start(path).startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise DownloadError(
-            f"{url} answered with a web page instead of the file: a proxy or a login page may "
-            "stand in between. Open the address in a browser to see it."
-        )
-
-
-def _check_weights(path: Path, url: str) -> None:
-    _refuse_web_page(path, url)
-    if not _start(path).startswith(b"\x80"):  # the first byte of every pickle since protocol 2
-        raise DownloadError(f"{url} does not hold Paddle weights (.pdparams).")
-
-
-def _unpack(archive: Path, content: Path, url: str) -> Path:
-    """Unpack into ``content`` and return the folder that holds the files."""
-    _refuse_web_page(archive, url)
-    try:
-        with tarfile.open(archive) as tar:
-            members = tar.getmembers()
-            _check_members(members, url)
-            # Absent before Python 3.11.4; the checks above suffice without it.
-            tar.extraction_filter = getattr(tarfile, "data_filter", None)
-            tar.extractall(content, members=members)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DownloadError(f"{url} does not hold a complete tar archive: {error}.") from error
-    entries = list(content.iterdir())
-    return entries[0] if len(entries) == 1 and entries[0].is_dir() else content
-
-
-def _check_members(members: list[tarfile.TarInfo], url: str) -> None:
-    for member in members:
-        if not (member.isreg() or member.isdir()):
-            raise DownloadError(f"The archive {url} holds {member.name!r}, which is no plain file.")
-        if _leads_out(member.name):
-            raise DownloadError(f"The archive {url} would write outside its folder: {member.name}.")
-    if not members or sum(member.size for member in members) > _MAX_UNPACKED:
-        raise DownloadError(f"The archive {url} is empty or unpacks to more than 4 GiB.")
-
-
-def _leads_out(name: str) -> bool:
-    windows = PureWindowsPath(name)
-    parts = (*PurePosixPath(name).parts, *windows.parts)
-    return name.startswith("/") or bool(windows.drive or windows.root) or ".." in parts
-
-
-# ---- zoo: Model names → model directories: the official four, the demo pair, and your own.
-
-
 _PACKAGED = Path(__file__).parent.parent / "demo" / "models"
+_MAX_UNPACKED = 4 << 30  # bytes; the largest official archive unpacks to a twentieth of this
 
 
 def find_model(
@@ -303,14 +65,23 @@ def find_model(
     """
     if kind is not None and kind not in KINDS:
         raise ModelError(f"kind must be 'detection' or 'keypoint'. Got {kind!r}.")
+
+    def check(found: str) -> None:
+        if kind not in (None, found):
+            fitting = ", ".join(spec.name for spec in MODELS.values() if spec.kind == kind)
+            raise ModelError(
+                f"A {kind} model belongs here; {name!r} is a {found} model. The {kind} models are "
+                f"{fitting}."
+            )
+
     name = _text(model)
     if name in MODELS:
-        _check_kind(name, MODELS[name].kind, kind)  # before an archive is fetched for nothing
+        check(MODELS[name].kind)  # before an archive is fetched for nothing
         return _named(MODELS[name])
     path = _existing(name)
-    found = _exported(path, like) if path.suffix == ".pdparams" else ModelDir.open(path)
-    _check_kind(name, found.kind, kind)
-    return found
+    opened = _exported(path, like) if path.suffix == ".pdparams" else ModelDir.open(path)
+    check(opened.kind)
+    return opened
 
 
 def find_weights(model: str | os.PathLike[str]) -> Path:
@@ -352,55 +123,73 @@ def list_models() -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame([_row(spec) for spec in MODELS.values()])
-
-
-def _row(spec: ModelSpec) -> dict[str, object]:
-    folder = _PACKAGED / spec.name
-    size = spec.size_mb if spec.url else _folder_megabytes(folder)
-    nan = float("nan")
-    return {
-        "name": spec.name,
-        "kind": spec.kind,
-        "input_size": f"{spec.input_size[0]} x {spec.input_size[1]}",
-        "AP": nan if spec.ap is None else round(spec.ap * 100, 1),
-        "AP50": nan if spec.ap50 is None else round(spec.ap50 * 100, 1),
-        "cpu_ms": nan if spec.cpu_ms is None else spec.cpu_ms,
-        "gpu_ms": nan if spec.gpu_ms is None else spec.gpu_ms,
-        "size_mb": nan if size is None else size,
-        "data": spec.data,
-        "where": where_is(spec),
-    }
+    rows = []
+    for spec in MODELS.values():
+        here = [path.stat().st_size for path in (_PACKAGED / spec.name).glob("*") if path.is_file()]
+        rows.append(
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "input_size": f"{spec.input_size[0]} x {spec.input_size[1]}",
+                "AP": None if spec.ap is None else round(spec.ap * 100, 1),
+                "AP50": None if spec.ap50 is None else round(spec.ap50 * 100, 1),
+                "cpu_ms": spec.cpu_ms,
+                "gpu_ms": spec.gpu_ms,
+                "size_mb": spec.size_mb if spec.url else round(sum(here) / 1e6, 2) or None,
+                "data": spec.data,
+                "where": where_is(spec),
+            }
+        )
+    numbers = dict.fromkeys(("AP", "AP50", "cpu_ms", "gpu_ms", "size_mb"), float)
+    return pd.DataFrame(rows).astype(numbers)
 
 
 def where_is(spec: ModelSpec) -> str:
     """Return where a named model is now; see `list_models`."""
     if spec.url is None:
         return "packaged" if (_PACKAGED / spec.name).is_dir() else "missing"
-    if _cached(spec.name).is_dir():
+    if (cache_dir() / "models" / spec.name).is_dir():
         return "cached"
     return "PaddleX cache" if _from_paddlex(spec) else "to download"
 
 
-def _folder_megabytes(folder: Path) -> float | None:
-    files = [path.stat().st_size for path in folder.glob("*") if path.is_file()]
-    return round(sum(files) / 1e6, 2) if files else None
-
-
-def _check_kind(name: str, found: str, wanted: str | None) -> None:
-    if wanted is None or found == wanted:
-        return
-    fitting = ", ".join(spec.name for spec in MODELS.values() if spec.kind == wanted)
+def _text(model: str | os.PathLike[str]) -> str:
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
     raise ModelError(
-        f"A {wanted} model belongs here; {name!r} is a {found} model. The {wanted} models are "
-        f"{fitting}."
+        f"A model must be a name, a model directory or a .pdparams file. Got {model!r}."
+    )
+
+
+def _existing(name: str) -> Path:
+    """Return the path a string means, or say which names and forms would have worked."""
+    path = Path(name).expanduser()
+    if name and (path.is_dir() or (path.is_file() and path.suffix == ".pdparams")):
+        return path
+    if name and path.is_file():
+        raise ModelError(
+            f"A model must be a name, a model directory or a .pdparams file. {name!r} is another "
+            f"file; its folder would be {str(path.resolve().parent)!r}."
+        )
+    if path.name != name or path.suffix in (".pdparams", ".onnx", ".yml", ".json"):
+        raise ModelError(f"There is no model at {name!r} (seen from {str(Path.cwd())!r}).")
+    raise ModelError(
+        f"There is no model named {name!r}.{nearest(name, MODELS)} The names are "
+        f"{', '.join(MODELS)}; a model directory or a .pdparams file works too."
     )
 
 
 def _named(spec: ModelSpec) -> ModelDir:
+    """The model of a name: packaged, cached, PaddleX's copy, or fetched now."""
     if spec.url is None:
-        return _packaged(spec)
-    cached = _cached(spec.name)
+        folder = _PACKAGED / spec.name
+        if not folder.is_dir():
+            raise ModelError(
+                f"{spec.name} comes with kptk, but {str(folder)!r} is not there. Install kptk "
+                "again, or make the demo models in a clone with: make demo-models"
+            )
+        return ModelDir.open(folder)
+    cached = cache_dir() / "models" / spec.name
     if not cached.is_dir():
         theirs = _from_paddlex(spec)
         if theirs is not None:
@@ -410,20 +199,6 @@ def _named(spec: ModelSpec) -> ModelDir:
         return ModelDir.open(cached)
     except ModelError as error:
         raise ModelError(f"{error} Delete {str(cached)!r} to fetch it again.") from error
-
-
-def _packaged(spec: ModelSpec) -> ModelDir:
-    folder = _PACKAGED / spec.name
-    if not folder.is_dir():
-        raise ModelError(
-            f"{spec.name} comes with kptk, but {str(folder)!r} is not there. Install kptk again, "
-            "or make the demo models in a clone with: make demo-models"
-        )
-    return ModelDir.open(folder)
-
-
-def _cached(name: str) -> Path:
-    return cache_dir() / "models" / name
 
 
 def _from_paddlex(spec: ModelSpec) -> ModelDir | None:
@@ -452,44 +227,200 @@ def _check_content(folder: Path, spec: ModelSpec) -> None:
         )
 
 
-def _text(model: str | os.PathLike[str]) -> str:
-    if isinstance(model, str | os.PathLike):
-        return os.fspath(model)
-    raise ModelError(
-        f"A model must be a name, a model directory or a .pdparams file. Got {model!r}."
-    )
-
-
-def _existing(name: str) -> Path:
-    """Return the path a string means, or say which names and forms would have worked."""
-    path = Path(name).expanduser()
-    looks_like_path = path.name != name or path.suffix in (".pdparams", ".onnx", ".yml", ".json")
-    if name and (path.is_dir() or (path.is_file() and path.suffix == ".pdparams")):
-        return path
-    if name and path.is_file():
-        raise ModelError(
-            f"A model must be a name, a model directory or a .pdparams file. {name!r} is another "
-            f"file; its folder would be {str(path.resolve().parent)!r}."
-        )
-    if looks_like_path:
-        raise ModelError(f"There is no model at {name!r} (seen from {str(Path.cwd())!r}).")
-    raise ModelError(
-        f"There is no model named {name!r}.{nearest(name, MODELS)} The names are "
-        f"{', '.join(MODELS)}; a model directory or a .pdparams file works too."
-    )
-
-
 def _exported(params: Path, like: str | None) -> ModelDir:
     """Export training weights once; the cache knows them by their bytes and architecture."""
     architecture = architecture_of(params, like)
     height, width = MODELS[like if like is not None and like in MODELS else architecture].input_size
     name = f"{architecture}-{height}x{width}-{file_hash(params)[:16]}"
     folder = cache_dir() / "exported" / name
-    with lock(cache_dir() / "locks" / f"{folder.name}.lock"):
+    with lock(cache_dir() / "locks" / f"{name}.lock"):
         if not folder.is_dir():
-            from kptk.models.export import export_weights
-
             _log.info("Exporting %s as %s (once): %s", params, architecture, folder)
             make_dir(folder.parent)
-            export_weights(params, architecture, folder, input_size=(height, width))
+            export.export_weights(params, architecture, folder, input_size=(height, width))
     return ModelDir.open(folder)
+
+
+def fetch_file(
+    url: str, target: Path, *, retries: int = 3, timeout: float = 30.0, wait: float = 1.0
+) -> Path:
+    """Download a weight file once.
+
+    Args:
+        url: its address.
+        target: where it is kept. A file already there is checked against its pin and used.
+        retries: how often a failed transfer is tried again.
+        timeout: seconds without a byte after which a transfer has failed.
+        wait: seconds before the first retry; doubled each time.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        DownloadError: offline, unreachable, incomplete, not a weight file, or not the file that
+            was pinned.
+    """
+    with lock(cache_dir() / "locks" / f"{target.name}.lock"):
+        if target.is_file():
+            _check_pin(target, target.name, url)
+            return target
+        make_dir(target.parent)
+        with replacing(target) as temporary:
+            start = _transfer(url, temporary, target, retries, timeout, wait)
+            if not start.startswith(b"\x80"):  # the first byte of every pickle since protocol 2
+                raise DownloadError(f"{url} does not hold Paddle weights (.pdparams).")
+            _check_pin(temporary, target.name, url)
+    return target
+
+
+def fetch_archive(
+    url: str,
+    target: Path,
+    *,
+    check: Callable[[Path], object],
+    retries: int = 3,
+    timeout: float = 30.0,
+    wait: float = 1.0,
+) -> Path:
+    """Download a tar archive once and keep what it holds as a folder.
+
+    Args:
+        url: the archive's address.
+        target: the folder to make. If it is there already, nothing is fetched.
+        check: called with the unpacked folder before it gets its name; raises if it is unusable.
+        retries: how often a failed transfer is tried again.
+        timeout: seconds without a byte after which a transfer has failed.
+        wait: seconds before the first retry; doubled each time.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        DownloadError: as in `fetch_file`; also an archive with links or with paths that lead out
+            of its folder.
+    """
+    with lock(cache_dir() / "locks" / f"{target.name}.lock"):
+        if target.is_dir():
+            return target
+        make_dir(target.parent)
+        # a hidden folder beside the target, so that the last rename stays on one disk
+        scratch = target.with_name(f".{target.name}-{uuid.uuid4().hex[:12]}")
+        scratch.mkdir()
+        try:
+            archive = scratch / "archive.tar"
+            _transfer(url, archive, target, retries, timeout, wait)
+            folder = _unpack(archive, scratch / "content", url)
+            check(folder)
+            _check_pin(archive, f"{target.name}.tar", url)
+            folder.replace(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _transfer(
+    url: str, temporary: Path, target: Path, retries: int, timeout: float, wait: float
+) -> bytes:
+    """Fetch ``url`` into ``temporary``, trying again where that can help; returns its start."""
+    by_hand = f"Fetch {url} elsewhere and put it at {str(target)!r}."
+    if not target.suffix:
+        by_hand = (
+            f"Fetch {url} elsewhere and unpack it so that {str(target / 'inference.yml')!r} "
+            "exists, or name the unpacked folder as the model."
+        )
+    if offline():
+        raise DownloadError(f"{target.name} is not in the cache and KPTK_OFFLINE is set. {by_hand}")
+    import requests
+    from tqdm.auto import tqdm
+
+    # Compressed on the way, a body would not have the length its header states.
+    plain = {"Accept-Encoding": "identity"}
+    for attempt in range(retries + 1):
+        try:
+            with requests.get(url, stream=True, timeout=timeout, headers=plain) as response:
+                response.raise_for_status()
+                total = int(response.headers.get("Content-Length", 0)) or None
+                hidden = not show_progress()
+                bar = tqdm(desc=target.name, total=total, unit="B", unit_scale=True, disable=hidden)
+                with bar, temporary.open("wb") as stream:
+                    for chunk in response.iter_content(1 << 16):
+                        stream.write(chunk)
+                        bar.update(len(chunk))
+            size = temporary.stat().st_size
+            if total is not None and size != total:
+                raise requests.ConnectionError(f"{size} of {total} bytes came")
+            break
+        except OSError as error:  # requests' errors are among these
+            # A missing page stays missing; a broken connection or a busy server may recover.
+            answer = getattr(error, "response", None)
+            if answer is None:
+                may_recover = isinstance(error, requests.RequestException)
+            else:
+                may_recover = answer.status_code in (408, 425, 429) or answer.status_code >= 500
+            if attempt == retries or not may_recover:
+                times = "once" if attempt == 0 else f"{attempt + 1} times"
+                raise DownloadError(
+                    f"{target.name} could not be fetched (tried {times}): {error}. {by_hand}"
+                ) from error
+            pause = wait * 2**attempt
+            _log.warning("%s: %s. Trying again in %.0f s.", url, error, pause)
+            time.sleep(pause)
+    with temporary.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise DownloadError(
+            f"{url} answered with a web page instead of the file: a proxy or a login page may "
+            "stand in between. Open the address in a browser to see it."
+        )
+    return start
+
+
+def _check_pin(path: Path, name: str, url: str) -> None:
+    """Compare a file with what was fetched from ``url`` the first time, or pin it now."""
+    record = cache_dir() / "pins" / f"{name}.json"
+    found = {"url": url, "sha256": file_hash(path), "size": path.stat().st_size}
+    try:
+        pinned = str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+    except FileNotFoundError:
+        make_dir(record.parent)
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DownloadError(
+            f"The pin {str(record)!r} cannot be read ({error}). Delete it to pin the next fetch."
+        ) from error
+    if pinned != found["sha256"]:
+        raise DownloadError(
+            f"{name} is not the file that was first fetched: its SHA-256 is {found['sha256']}, "
+            f"{pinned} was pinned. It was damaged, or {url} serves something new. If {str(path)!r} "
+            f"exists, delete it to fetch it again; to accept what the address serves now, delete "
+            f"{str(record)!r} too."
+        )
+
+
+def _unpack(archive: Path, content: Path, url: str) -> Path:
+    """Unpack into ``content`` and return the folder that holds the files."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = tar.getmembers()
+            for member in members:
+                if not (member.isreg() or member.isdir()):
+                    raise DownloadError(
+                        f"The archive {url} holds {member.name!r}, which is no plain file."
+                    )
+                windows = PureWindowsPath(member.name)
+                parts = (*PurePosixPath(member.name).parts, *windows.parts)
+                if member.name.startswith("/") or windows.drive or windows.root or ".." in parts:
+                    raise DownloadError(
+                        f"The archive {url} would write outside its folder: {member.name}."
+                    )
+            if not members or sum(member.size for member in members) > _MAX_UNPACKED:
+                raise DownloadError(f"The archive {url} is empty or unpacks to more than 4 GiB.")
+            # Absent before Python 3.11.4; the checks above suffice without it.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(content, members=members)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DownloadError(f"{url} does not hold a complete tar archive: {error}.") from error
+    entries = list(content.iterdir())
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() else content

@@ -1,4 +1,4 @@
-"""Detector and pose model together, over a stream of images: what `create_pipeline` makes."""
+"""Detector and keypoint model together, over a stream of images; loading them by name."""
 
 from __future__ import annotations
 
@@ -15,33 +15,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.engines.base import Engine
 from kptk.engines.load import load_engine
 from kptk.engines.parallel import count_devices
 from kptk.errors import ConfigError, DeviceError, InputError, KptkError, MissingDependencyError
 from kptk.inputs import check_batch_size, check_boxes, check_threshold
 from kptk.io.sources import BadFrame, Frame, Frames, boxes_per_frame, is_video, iter_frames, pair
 from kptk.io.video import Sampling
-from kptk.models.modeldir import ModelDir
 from kptk.models.zoo import find_model
-from kptk.pipeline.config import (
-    DET_BATCH_SIZE,
-    KPT_BATCH_SIZE,
-    PipelineConfig,
-    load_config,
-)
+from kptk.pipeline.config import DET_BATCH_SIZE, KPT_BATCH_SIZE, PipelineConfig, load_config
 from kptk.pipeline.detector import Detections, Detector
 from kptk.pipeline.pose import PoseModel
 from kptk.pipeline.results import PoseResult
 from kptk.skeleton import COCO17, Skeleton
 
 OnError = Literal["skip", "raise"]
-
-
 KPT_THRESHOLD = 0.2
+NO_KEYPOINTS = Skeleton(names=(), edges=(), sigmas=())
 
 
-NO_JOINTS = Skeleton(names=(), edges=(), sigmas=())
+# a frame, and the boxes that were given for it
+Pair = tuple[Frame | BadFrame, Any]
 
 
 @dataclass(frozen=True)
@@ -62,11 +55,11 @@ class Pipeline:
     Args:
         detector: finds the people; None: the whole image is one person's box, unless the call
             gives boxes.
-        pose: places the keypoints; None: results have boxes and no joints.
+        pose: places the keypoints; None: results have boxes and no keypoints.
         det_batch_size: images that go through together.
         kpt_batch_size: people to a call of the keypoint model.
         det_threshold: lowest score of a person; None: the detector's own.
-        kpt_threshold: lowest score of a joint that is drawn solid. It removes nothing.
+        kpt_threshold: lowest score of a keypoint that is drawn solid. It removes nothing.
         channel_order: of arrays handed in, ``"rgb"`` or ``"bgr"``.
     """
 
@@ -120,10 +113,10 @@ class Pipeline:
         every: int = 1,
         max_fps: float | None = None,
     ) -> PoseResult | list[PoseResult]:
-        """Predict at once: one image gives a PoseResult; a list, folder or film gives a list.
+        """Predict at once: one image gives a PoseResult; a list, folder or video gives a list.
 
-        Such a list holds every picture: for films longer than a few seconds use :meth:`predict`.
-        A camera gives one picture.
+        Such a list holds every image: for videos longer than a few seconds use :meth:`predict`.
+        A camera gives one image.
 
         Arrays are RGB; ``channel_order="bgr"`` takes OpenCV's. The arguments are those of
         :meth:`predict`, but errors are raised.
@@ -162,9 +155,9 @@ class Pipeline:
         Arrays are RGB, unlike PaddleX's BGR; ``channel_order="bgr"`` takes OpenCV's. Only the
         images of the current batch are in memory, and two that are read ahead from files.
 
-        Results of films have ``time`` and ``frame``. A film that is damaged or cut off gives its
+        Results of videos have ``time`` and ``frame``. A video that is damaged or cut off gives its
         good frames, then one result with the error. Closing the generator, or dropping it, lets
-        go of the film or camera.
+        go of the video or camera.
 
         Args:
             source: path of an image or a video, URL, folder, index of a camera, array
@@ -174,14 +167,14 @@ class Pipeline:
                 back in this order with score 1.
             det_threshold: lowest score of a person, 0 to 1. Before the YAML's, before the
                 model's own.
-            kpt_threshold: lowest score of a joint that is drawn solid; results keep every joint.
+            kpt_threshold: lowest score of a keypoint that is drawn solid; results keep all.
             on_error: ``"skip"``: the result of an image that fails carries its ``error``;
                 ``"raise"``: the first error ends the run.
             channel_order: of arrays handed in, ``"rgb"`` or ``"bgr"``.
             recursive: whether folders are read with their subfolders.
             batch_size: images that go through together; None: the configuration's.
-            every: of films and cameras, 1 takes all frames, 2 every second one, ...
-            max_fps: of films and cameras, frames a second at most, in the film's time.
+            every: of videos and cameras, 1 takes all frames, 2 every second one, ...
+            max_fps: of videos and cameras, frames a second at most, in the video's time.
 
         Returns:
             A generator of results.
@@ -189,7 +182,14 @@ class Pipeline:
         Raises:
             InputError: an argument is wrong (at once), or an image is (``on_error="raise"``).
         """
-        run = self._settings(det_threshold, kpt_threshold, batch_size, on_error)
+        run = _Run(
+            det_threshold=None if det_threshold is None else check_threshold(det_threshold),
+            kpt_threshold=self.kpt_threshold
+            if kpt_threshold is None
+            else check_threshold(kpt_threshold, "kpt_threshold"),
+            batch_size=self.det_batch_size if batch_size is None else check_batch_size(batch_size),
+            raises=_check_choice("on_error", on_error, ("skip", "raise")) == "raise",
+        )
         frames = iter_frames(
             source,
             channel_order=channel_order or self.channel_order,
@@ -198,100 +198,62 @@ class Pipeline:
         )
         if boxes is None:
             return self._stream(frames, ((frame, None) for frame in frames), run)
-        per_frame = boxes_per_frame(boxes, is_single(source))
-        return self._stream(frames, pair(frames, per_frame), run)
-
-    def _settings(
-        self,
-        det_threshold: float | None,
-        kpt_threshold: float | None,
-        batch_size: int | None,
-        on_error: str,
-    ) -> _Run:
-        return _Run(
-            det_threshold=None if det_threshold is None else check_threshold(det_threshold),
-            kpt_threshold=self.kpt_threshold
-            if kpt_threshold is None
-            else check_threshold(kpt_threshold, "kpt_threshold"),
-            batch_size=self.det_batch_size if batch_size is None else check_batch_size(batch_size),
-            raises=_check_choice("on_error", on_error, ("skip", "raise")) == "raise",
-        )
+        return self._stream(frames, pair(frames, boxes_per_frame(boxes, is_single(source))), run)
 
     def _stream(
-        self, frames: Frames, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
+        self, frames: Frames, pairs: Iterator[Pair], run: _Run
     ) -> Generator[PoseResult, None, None]:
+        first = self.detector or self.pose
+        devices = count_devices(first.engine) if first else 1
+        together = run.batch_size * devices  # so that no device waits for another's batch
         with closing(frames):
-            yield from self._batches(pairs, run)
-
-    def _batches(
-        self, pairs: Iterator[tuple[Frame | BadFrame, Any]], run: _Run
-    ) -> Iterator[PoseResult]:
-        together = run.batch_size * self._devices()  # so that no device waits for another's batch
-        while batch := list(islice(pairs, together)):
-            good = iter(self._safely([pair for pair in batch if isinstance(pair[0], Frame)], run))
-            for frame, _ in batch:
-                if isinstance(frame, Frame):
-                    yield next(good)
-                elif run.raises:
-                    raise frame.error
-                else:
-                    yield _failed(frame, frame.error, run)
+            while batch := list(islice(pairs, together)):
+                good = iter(self._safely([one for one in batch if isinstance(one[0], Frame)], run))
+                for frame, _ in batch:
+                    if isinstance(frame, Frame):
+                        yield next(good)
+                    elif run.raises:
+                        raise frame.error
+                    else:
+                        yield _result(frame, run, error=frame.error)
 
     def _safely(self, batch: list[Any], run: _Run) -> list[PoseResult]:
-        """Results of a batch; when it fails, image by image, so that one costs no other."""
+        """Results of a batch; when it fails, image by image, so that one does not fail others."""
         try:
             return self._results(batch, run) if batch else []
         except KptkError as error:
             if run.raises:
                 raise
             if len(batch) == 1:
-                return [_failed(batch[0][0], error, run)]
-        return [result for pair in batch for result in self._safely([pair], run)]
+                return [_result(batch[0][0], run, error=error)]
+        return [result for one in batch for result in self._safely([one], run)]
 
     def _results(self, batch: list[tuple[Frame, Any]], run: _Run) -> list[PoseResult]:
         images = [frame.image for frame, _ in batch]
-        people = self._people(images, [given for _, given in batch], run)
-        keypoints = self._keypoints(images, people)
-        return [
-            PoseResult(
-                image=frame.image,
-                name=frame.name,
-                path=frame.path,
-                suffix=frame.suffix,
-                boxes=found.boxes,
-                scores=found.scores,
-                keypoints=points,
-                kpt_threshold=run.kpt_threshold,
-                skeleton=COCO17 if self.pose else NO_JOINTS,
-                time=frame.time,
-                frame=frame.number,
+        if batch[0][1] is not None or self.detector is None:
+            boxes = [
+                np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+                if given is None
+                else check_boxes(given)
+                for image, (_, given) in zip(images, batch, strict=True)
+            ]
+            people = [Detections(found, np.ones(len(found), np.float32)) for found in boxes]
+        else:
+            people = self.detector.predict(
+                images,
+                threshold=self._det_threshold(run.det_threshold),
+                batch_size=run.batch_size,
             )
-            for (frame, _), found, points in zip(batch, people, keypoints, strict=True)
-        ]
-
-    def _people(
-        self, images: Sequence[NDArray[np.uint8]], given: Sequence[Any], run: _Run
-    ) -> list[Detections]:
-        if given[0] is not None:
-            return [_certain(check_boxes(boxes)) for boxes in given]
-        if self.detector is None:
-            return [_certain(_whole(image)) for image in images]
-        return self.detector.predict(
-            images, threshold=self._det_threshold(run.det_threshold), batch_size=run.batch_size
-        )
-
-    def _keypoints(
-        self, images: Sequence[NDArray[np.uint8]], people: Sequence[Detections]
-    ) -> list[NDArray[np.float32]]:
         boxes = [found.boxes for found in people]
         if self.pose is None:
-            return [np.zeros((len(box), 0, 3), np.float32) for box in boxes]
-        return self.pose.predict(images, boxes, batch_size=self.kpt_batch_size)
-
-    def _devices(self) -> int:
-        """On how many devices the first stage runs."""
-        stage = self.detector or self.pose
-        return count_devices(stage.engine) if stage else 1
+            keypoints = [np.zeros((len(found), 0, 3), np.float32) for found in boxes]
+        else:
+            keypoints = self.pose.predict(images, boxes, batch_size=self.kpt_batch_size)
+        skeleton = COCO17 if self.pose else NO_KEYPOINTS
+        return [
+            _result(frame, run, found, points, skeleton)
+            for (frame, _), found, points in zip(batch, people, keypoints, strict=True)
+        ]
 
     def _det_threshold(self, argument: float | None) -> float:
         """Argument before configuration before the model's inference.yml."""
@@ -300,6 +262,32 @@ class Pipeline:
         if self.det_threshold is not None or self.detector is None:
             return self.det_threshold or 0.0
         return self.detector.model.threshold
+
+
+def _result(
+    frame: Frame | BadFrame,
+    run: _Run,
+    people: Detections | None = None,
+    keypoints: NDArray[np.float32] | None = None,
+    skeleton: Skeleton = COCO17,
+    error: KptkError | None = None,
+) -> PoseResult:
+    """What became of a frame; nobody, and why, where it failed."""
+    good = frame if isinstance(frame, Frame) else None
+    return PoseResult(
+        image=good.image if good else None,
+        name=frame.name,
+        path=frame.path,
+        suffix=frame.suffix,
+        boxes=people.boxes if people else np.zeros((0, 4), np.float32),
+        scores=people.scores if people else np.zeros(0, np.float32),
+        keypoints=np.zeros((0, len(COCO17), 3), np.float32) if keypoints is None else keypoints,
+        error=error,
+        kpt_threshold=run.kpt_threshold,
+        skeleton=skeleton,
+        time=good.time if good else None,
+        frame=good.number if good else None,
+    )
 
 
 def is_single(source: object) -> bool:
@@ -315,38 +303,10 @@ def is_single(source: object) -> bool:
     return holds_bytes or not isinstance(source, Iterable)
 
 
-def _whole(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    height, width = image.shape[:2]
-    return np.array([[0, 0, width, height]], np.float32)
-
-
-def _certain(boxes: NDArray[np.float32]) -> Detections:
-    return Detections(boxes, np.ones(len(boxes), np.float32))
-
-
-def _failed(frame: Frame | BadFrame, error: KptkError, run: _Run) -> PoseResult:
-    return PoseResult(
-        image=frame.image if isinstance(frame, Frame) else None,
-        name=frame.name,
-        path=frame.path,
-        suffix=frame.suffix,
-        boxes=np.zeros((0, 4), np.float32),
-        scores=np.zeros(0, np.float32),
-        keypoints=np.zeros((0, len(COCO17), 3), np.float32),
-        error=error,
-        kpt_threshold=run.kpt_threshold,
-        time=frame.time if isinstance(frame, Frame) else None,
-        frame=frame.number if isinstance(frame, Frame) else None,
-    )
-
-
 def _check_choice(name: str, value: object, options: Sequence[str]) -> str:
     if value not in options:
         raise InputError(f"{name} must be {' or '.join(map(repr, options))}. Got {value!r}.")
     return str(value)
-
-
-# ---- pipeline: Load a pipeline, or one of its models, by name, directory or configuration file.
 
 
 def create_pipeline(
@@ -380,7 +340,7 @@ def create_pipeline(
         det_model: another detector: name, model directory or ``.pdparams`` file.
         kpt_model: another keypoint model, likewise.
         det_threshold: lowest score of a person, 0 to 1; None: the YAML's.
-        kpt_threshold: lowest score of a joint that is drawn solid.
+        kpt_threshold: lowest score of a keypoint that is drawn solid.
         channel_order: of arrays handed in, ``"rgb"`` or ``"bgr"``; None: the YAML's, else RGB.
         flip: average with the mirrored person; None: the YAML's.
         udp: crop with unbiased data processing; None: the YAML's.
@@ -394,8 +354,32 @@ def create_pipeline(
     config = pipeline if isinstance(pipeline, PipelineConfig) else load_config(pipeline)
     det = find_model(det_model or config.det_model, kind="detection")
     kpt = find_model(kpt_model or config.kpt_model, kind="keypoint")
-    _check_img_size(config, det)
-    det_engine, kpt_engine = _load_engines([det, kpt], config, device, engine, threads, enable_hpi)
+    if config.det_img_size not in (None, det.input_size):
+        # PaddleX ignores img_size; an exported detector has one size, so anything else is refused
+        raise ConfigError(
+            f"img_size in {config.path} must be the detector's {det.input_size} "
+            f"(height, width), or be left out. Got {config.det_img_size}. Another size needs "
+            "another export."
+        )
+    load = partial(
+        load_engine,
+        engine=config.engine if engine == "auto" else engine,
+        threads=threads,
+        enable_hpi=enable_hpi,
+    )
+    wanted = config.device if device == "auto" and config.device else device
+    try:
+        det_engine, kpt_engine = (load(model, device=wanted) for model in (det, kpt))
+    except (DeviceError, MissingDependencyError) as error:
+        if wanted == device or wanted == "cpu":
+            raise
+        # a device that only the YAML asks for may be missing
+        warnings.warn(
+            f"{config.path} asks for device {wanted!r}, which cannot be used here; the CPU is "
+            f"used instead. {error}",
+            stacklevel=2,
+        )
+        det_engine, kpt_engine = (load(model, device="cpu") for model in (det, kpt))
     return Pipeline(
         Detector(det, det_engine),
         PoseModel(
@@ -464,43 +448,3 @@ def create_model(
         kpt_batch_size=KPT_BATCH_SIZE if batch_size is None else batch_size,
         channel_order=channel_order,
     )
-
-
-def _check_img_size(config: PipelineConfig, det: ModelDir) -> None:
-    """PaddleX ignores img_size; an exported detector has one size, so anything else is refused."""
-    if config.det_img_size not in (None, det.input_size):
-        raise ConfigError(
-            f"img_size in {config.path} must be the detector's {det.input_size} "
-            f"(height, width), or be left out. Got {config.det_img_size}. Another size needs "
-            "another export."
-        )
-
-
-def _load_engines(
-    models: Sequence[ModelDir],
-    config: PipelineConfig,
-    device: str,
-    engine: str,
-    threads: int | None,
-    enable_hpi: bool,
-) -> list[Engine]:
-    """Arguments before the YAML; a device that only the YAML asks for may be missing."""
-    from_file = device == "auto" and config.device is not None
-    place = config.device if from_file and config.device else device
-    load = partial(
-        load_engine,
-        engine=config.engine if engine == "auto" else engine,
-        threads=threads,
-        enable_hpi=enable_hpi,
-    )
-    try:
-        return [load(model, device=place) for model in models]
-    except (DeviceError, MissingDependencyError) as error:
-        if not from_file or place == "cpu":
-            raise
-        warnings.warn(
-            f"{config.path} asks for device {place!r}, which cannot be used here; the CPU is "
-            f"used instead. {error}",
-            stacklevel=3,
-        )
-    return [load(model, device="cpu") for model in models]

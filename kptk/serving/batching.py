@@ -1,4 +1,4 @@
-"""One thread that runs the pipeline, for as many waiting pictures at a time as fit a batch."""
+"""One thread that runs the pipeline, for as many waiting images at a time as fit a batch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from kptk.pipeline.results import PoseResult
 from kptk.serving.schema import persons
 
 _log = logging.getLogger(__name__)
-
-
 _QUALITY = 90  # of the JPEG that goes back
 
 
@@ -45,12 +43,12 @@ class Predictor(Protocol):
 
 @dataclass(eq=False)
 class Job:
-    """One picture that waits, and what becomes of it.
+    """One image that waits, and what becomes of it.
 
     Attributes:
         data: the image file.
         det_threshold: lowest score of a person; None: the pipeline's.
-        visualize: whether the picture is drawn.
+        visualize: whether the image is drawn.
         future: the ``result`` of the answer, or the error.
     """
 
@@ -63,13 +61,13 @@ class Job:
 class Batcher:
     """Gathers what waits and runs it together.
 
-    Pictures of one batch share the detection threshold; the one that has waited longest decides.
-    A picture that fails costs no other: its batch is then run picture by picture.
+    Images of one batch share the detection threshold; the one that has waited longest decides.
+    An image that fails costs no other: its batch is then run image by image.
 
     Args:
         pipe: runs in the batcher's thread only.
-        max_batch: pictures at a time.
-        max_queue: pictures that may wait.
+        max_batch: images at a time.
+        max_queue: images that may wait.
     """
 
     def __init__(self, pipe: Predictor, *, max_batch: int, max_queue: int) -> None:
@@ -83,21 +81,20 @@ class Batcher:
 
     @property
     def ready(self) -> bool:
-        """Whether pictures are taken in and worked on."""
+        """Whether images are taken in and worked on."""
         return self._thread.is_alive() and not self._closing
 
     @property
     def waiting(self) -> int:
-        """How many pictures wait for their turn."""
-        with self._changed:
-            return len(self._waiting)
+        """How many images wait for their turn."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Begin to work."""
         self._thread.start()
 
     def submit(self, job: Job) -> Future[dict[str, Any]]:
-        """Let a picture wait for its turn. Cancelling the future takes it out again.
+        """Let an image wait for its turn. Cancelling the future takes it out again.
 
         Raises:
             ServiceError: 503, too many wait already, or the service ends.
@@ -107,7 +104,7 @@ class Batcher:
                 raise ServiceError(503, "The service is starting or ending. Try again later.")
             if len(self._waiting) >= self._max_queue:
                 raise ServiceError(
-                    503, f"{self._max_queue} pictures wait already. Try again in a moment."
+                    503, f"{self._max_queue} images wait already. Try again in a moment."
                 )
             self._waiting.append(job)
             job.future.add_done_callback(self._let_go)
@@ -115,7 +112,7 @@ class Batcher:
         return job.future
 
     def _let_go(self, future: Future[dict[str, Any]]) -> None:
-        """Forget a cancelled picture at once: its bytes are no longer counted by anyone.
+        """Forget a cancelled image at once: its bytes are no longer counted by anyone.
 
         It is searched for, since a callback that holds the job would be a cycle, whose bytes stay
         until the garbage collector comes by.
@@ -157,54 +154,43 @@ class Batcher:
             return batch
 
     def _work(self, jobs: Sequence[Job]) -> None:
-        for job, outcome in zip(jobs, self._predict(jobs), strict=True):
-            if isinstance(outcome, PoseResult):
-                _settle(job, outcome)
-            else:
-                job.future.set_exception(outcome)
-
-    def _predict(self, jobs: Sequence[Job]) -> list[PoseResult | ServiceError]:
+        """Settle the futures of a batch; if it fails, of its images one by one."""
         if not jobs:
-            return []
+            return
+        threshold = jobs[0].det_threshold
         try:
-            return list(
-                self._pipe.predict(
-                    [job.data for job in jobs],
-                    det_threshold=jobs[0].det_threshold,
-                    batch_size=len(jobs),
-                )
-            )
+            files = [job.data for job in jobs]
+            results = list(self._pipe.predict(files, det_threshold=threshold, batch_size=len(jobs)))
         except Exception as error:
-            if len(jobs) == 1:
-                _log.exception("A picture failed")
-                return [_internal(error)]
-        return [outcome for job in jobs for outcome in self._predict([job])]
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._work([job])
+            else:
+                _log.exception("An image failed")
+                jobs[0].future.set_exception(_internal(error))
+            return
+        for job, result in zip(jobs, results, strict=True):
+            try:
+                job.future.set_result(_answer(result, job.visualize))
+            except ServiceError as error:
+                job.future.set_exception(error)
+            except Exception as error:
+                _log.exception("An image failed")
+                job.future.set_exception(_internal(error))
 
 
-def _settle(job: Job, result: PoseResult) -> None:
-    """Write the answer, with the picture if it is wanted."""
+def _answer(result: PoseResult, visualize: bool) -> dict[str, Any]:
+    """The ``result`` of an answer, with the drawn image if it is wanted."""
     if isinstance(result.error, InputError):
-        job.future.set_exception(ServiceError(422, str(result.error)))
-        return
+        raise ServiceError(422, str(result.error))
     if result.error is not None:
-        _log.error("A picture failed: %s", result.error)
-        job.future.set_exception(_internal(result.error))
-        return
-    try:
-        answer: dict[str, Any] = {"persons": persons(result)}
-        if job.visualize:
-            answer["image"] = _jpeg(result)
-    except Exception as error:
-        _log.exception("A picture could not be drawn")
-        job.future.set_exception(_internal(error))
-    else:
-        job.future.set_result(answer)
-
-
-def _jpeg(result: PoseResult) -> str:
-    buffer = io.BytesIO()
-    result.img.save(buffer, "JPEG", quality=_QUALITY)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+        raise result.error
+    answer: dict[str, Any] = {"persons": persons(result)}
+    if visualize:
+        buffer = io.BytesIO()
+        result.img.save(buffer, "JPEG", quality=_QUALITY)
+        answer["image"] = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return answer
 
 
 def _internal(error: BaseException) -> ServiceError:
@@ -215,14 +201,14 @@ def _internal(error: BaseException) -> ServiceError:
 def warm_up(pipe: Predictor, data: bytes, size: tuple[int, int], max_batch: int) -> None:
     """Run both models, alone and with full batches, whatever the first of them finds.
 
-    Engines load what full batches need when the first one comes (:mod:`kptk.engines.base`), which no
-    client should have to wait for.
+    Engines load what full batches need when the first one comes (:mod:`kptk.engines.base`), which
+    no client should have to wait for.
 
     Args:
         pipe: the pipeline.
         data: an image file.
         size: its (height, width).
-        max_batch: pictures that go through together.
+        max_batch: images that go through together.
     """
     everything = [0, 0, size[1], size[0]]
     people = [[[everything] * count] for count in (1, pipe.kpt_batch_size)]

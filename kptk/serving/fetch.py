@@ -1,4 +1,4 @@
-"""A picture by URL, from public addresses only.
+"""The ``image`` of a request → the bytes of an image file: decoded, or fetched by its URL.
 
 A service that fetches what strangers name must not be led to what only it can reach. So a host
 name is resolved once, every address it stands for must be public, and the connection goes to one
@@ -15,10 +15,8 @@ import threading
 import time
 import urllib.request
 from contextlib import suppress
-from functools import partial
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any
 
 from PIL.Image import DecompressionBombError
 
@@ -27,9 +25,46 @@ from kptk.io.images import fetch, http_opener, image_size, is_url
 from kptk.serving.schema import ServeOptions
 
 FETCH_SECONDS = 15.0  # for all of it; only the resolver has a limit of its own
-
-
 _NAT64 = IPv6Network("64:ff9b::/96")
+_MAX_SIDE = 65_500  # pixels: what a JPEG, which goes back, can have
+
+
+def load_image(image: str, options: ServeOptions) -> bytes:
+    """Decode or fetch an image file and look at its head.
+
+    Args:
+        image: base64, lines broken or not, or a URL.
+        options: limits, and whether URLs are fetched.
+
+    Returns:
+        The image file, not decoded.
+
+    Raises:
+        ServiceError: 422, it is no image or may not be fetched; 413, it has too many pixels.
+    """
+    try:
+        if not is_url(image):
+            try:
+                data = base64.b64decode(re.sub(r"\s+", "", image), validate=True)
+            except ValueError as error:  # binascii's own is one
+                raise InputError(
+                    f"image must be an image file in base64, and is not: {error}."
+                ) from error
+        elif options.allow_urls:
+            data = fetch_public(image, options.max_body)
+        else:
+            raise InputError("image must be base64: this service fetches no URLs (--allow-urls).")
+        height, width = image_size(data, "image")
+    except InputError as error:
+        status = 413 if isinstance(error.__cause__, DecompressionBombError) else 422
+        raise ServiceError(status, str(error)) from error
+    if height * width > options.max_pixels or max(height, width) > _MAX_SIDE:
+        raise ServiceError(
+            413,
+            f"image may have {options.max_pixels:,.0f} pixels at most, and {_MAX_SIDE:,} a side. "
+            f"Got {width} x {height}. Make it smaller.",
+        )
+    return data
 
 
 def fetch_public(url: str, max_bytes: int, seconds: float = FETCH_SECONDS) -> bytes:
@@ -47,17 +82,18 @@ def fetch_public(url: str, max_bytes: int, seconds: float = FETCH_SECONDS) -> by
     timer = threading.Timer(seconds, visit.cut)
     timer.daemon = True
     timer.start()
+    failure = None
     try:
-        data = fetch(url, http_opener(_Http(visit), _Https(visit)), max_bytes)
+        data = fetch(url, _opener(visit), max_bytes)
     except InputError as error:
-        if visit.over:
-            raise InputError(f"{url} took more than {seconds:g} seconds: given up.") from error
-        raise
+        failure = error
     finally:
         timer.cancel()
         visit.close()
-    if visit.over:  # the content ends where it was cut
-        raise InputError(f"{url} took more than {seconds:g} seconds: given up.")
+    if visit.over:  # what came ends where it was cut
+        raise InputError(f"{url} took more than {seconds:g} seconds: given up.") from failure
+    if failure is not None:
+        raise failure
     return data
 
 
@@ -66,20 +102,14 @@ def is_public(address: str) -> bool:
 
     IPv6 addresses that stand for an IPv4 address (mapped, 6to4, Teredo, NAT64) are what that is.
     """
-    ip = ip_address(address.partition("%")[0])
-    inner = _inner(ip)
-    if inner is not None:
-        return is_public(str(inner))
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        if ip in _NAT64:
+            ip = IPv4Address(int(ip) & 0xFFFFFFFF)
+        else:
+            ip = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else ip)
     special = ip.is_multicast or ip.is_reserved or ip.is_link_local or ip.is_loopback
     return ip.is_global and not special and not getattr(ip, "is_site_local", False)
-
-
-def _inner(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
-    if isinstance(ip, IPv4Address):
-        return None
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
 class _Visit:
@@ -102,19 +132,19 @@ class _Visit:
             OSError: none answers, or the time is over.
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        places = [(str(place[0]), int(place[1])) for *_, place in found]
-        if not all(is_public(address) for address, _ in places):
+        addresses = [(str(address[0]), int(address[1])) for *_, address in found]
+        if not all(is_public(address) for address, _ in addresses):
             raise InputError(
                 f"{host} is not a public address, so nothing is fetched from it. "
-                "Send the picture itself."
+                "Send the image itself."
             )
         failure: OSError = TimeoutError("timed out")
-        for place in places:
+        for address in addresses:
             left = self._end - time.monotonic()
             if left <= 0:
                 break
             try:
-                line = socket.create_connection(place, min(left, timeout or left))
+                line = socket.create_connection(address, min(left, timeout or left))
             except OSError as error:
                 failure = error
             else:
@@ -134,88 +164,22 @@ class _Visit:
             line.close()
 
 
-class _PlainLine(HTTPConnection):
-    """A connection that a visit makes."""
+def _opener(visit: _Visit) -> urllib.request.OpenerDirector:
+    """What opens URLs by the connections of a visit."""
 
-    visit: _Visit
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            self.sock = visit.connect(self.host, self.port, self.timeout)
 
-    def connect(self) -> None:
-        self.sock = self.visit.connect(self.host, self.port, self.timeout)
+    class Secure(HTTPSConnection, Plain):
+        """Under TLS: HTTPSConnection.connect calls the one above, then checks the name."""
 
+    class Http(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+            return self.do_open(Plain, req)
 
-class _SecureLine(HTTPSConnection, _PlainLine):
-    """The same under TLS: HTTPSConnection.connect calls the one above, then checks the name."""
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+            return self.do_open(Secure, req)
 
-
-def _line(kind: type[_PlainLine], visit: _Visit, host: str, **settings: Any) -> _PlainLine:
-    line = kind(host, **settings)
-    line.visit = visit
-    return line
-
-
-class _Http(urllib.request.HTTPHandler):
-    def __init__(self, visit: _Visit) -> None:
-        super().__init__()
-        self._visit = visit
-
-    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(partial(_line, _PlainLine, self._visit), req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, visit: _Visit) -> None:
-        super().__init__()
-        self._visit = visit
-
-    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(partial(_line, _SecureLine, self._visit), req)
-
-
-# ---- picture: The ``image`` of a request → the bytes of an image file that may be opened.
-
-
-_MAX_SIDE = 65_500  # pixels: what a JPEG, which goes back, can have
-
-
-_SPACES = re.compile(r"\s+")
-
-
-def load_picture(image: str, options: ServeOptions) -> bytes:
-    """Decode or fetch a picture and look at its head.
-
-    Args:
-        image: base64, lines broken or not, or a URL.
-        options: limits, and whether URLs are fetched.
-
-    Returns:
-        The image file, not decoded.
-
-    Raises:
-        ServiceError: 422, it is no image or may not be fetched; 413, it has too many pixels.
-    """
-    try:
-        data = _fetch(image, options) if is_url(image) else _decode(image)
-        height, width = image_size(data, "image")
-    except InputError as error:
-        status = 413 if isinstance(error.__cause__, DecompressionBombError) else 422
-        raise ServiceError(status, str(error)) from error
-    if height * width > options.max_pixels or max(height, width) > _MAX_SIDE:
-        raise ServiceError(
-            413,
-            f"image may have {options.max_pixels:,.0f} pixels at most, and {_MAX_SIDE:,} a side. "
-            f"Got {width} x {height}. Make it smaller.",
-        )
-    return data
-
-
-def _fetch(url: str, options: ServeOptions) -> bytes:
-    if not options.allow_urls:
-        raise InputError("image must be base64: this service fetches no URLs (--allow-urls).")
-    return fetch_public(url, options.max_body)
-
-
-def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(_SPACES.sub("", text), validate=True)
-    except ValueError as error:  # binascii's own is one
-        raise InputError(f"image must be an image file in base64, and is not: {error}.") from error
+    return http_opener(Http(), Https())

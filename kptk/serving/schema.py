@@ -1,13 +1,12 @@
-"""What goes over the wire: PaddleX's names, and the one envelope of every answer."""
+"""What goes over the wire, in PaddleX's names, and what the service allows."""
 
 from __future__ import annotations
 
 import math
 import os
-import uuid
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -16,41 +15,39 @@ from kptk.errors import ConfigError
 if TYPE_CHECKING:
     from kptk.pipeline.results import PoseResult
 
-
-Number = float | None  # None where a joint is missing
+TOKEN_VARIABLE = "KPTK_SERVE_TOKEN"
+Number = float | None  # None where a keypoint is missing
 
 
 class DetectionRequest(BaseModel):
     """Whom to look for, and where. Other properties are ignored."""
 
-    image: Annotated[
-        str,
-        Field(min_length=1, description="The image file in base64, or its URL where allowed."),
-    ]
-    detThreshold: Annotated[
-        float | None,
-        Field(ge=0, le=1, allow_inf_nan=False, description="Lowest score of a person."),
-    ] = None
-    visualize: Annotated[
-        bool | None, Field(description="Whether a picture comes back; null means yes.")
-    ] = None
-    logId: Annotated[str | None, Field(max_length=128, description="Comes back as it is.")] = None
+    image: str = Field(
+        min_length=1, description="The image file in base64, or its URL where allowed."
+    )
+    detThreshold: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="Lowest score of a person."
+    )
+    visualize: bool | None = Field(None, description="Whether an image comes back; null means yes.")
+    logId: str | None = Field(None, max_length=128, description="Comes back as it is.")
 
 
 class Person(BaseModel):
     """One person."""
 
-    bbox: Annotated[list[float], Field(description="x1, y1, x2, y2 in pixels.")]
-    kpts: Annotated[list[list[Number]], Field(description="x, y in pixels, score; 17 of COCO's.")]
+    bbox: list[float] = Field(description="x1, y1, x2, y2 in pixels.")
+    kpts: list[list[Number]] = Field(description="x, y in pixels, score; 17 of COCO's.")
     detScore: float
-    kptScore: Annotated[Number, Field(description="Mean score of the joints.")]
+    kptScore: Number = Field(description="Mean score of the keypoints.")
 
 
 class DetectionResult(BaseModel):
     """The people, the surest first."""
 
     persons: list[Person]
-    image: Annotated[str | None, Field(description="The drawn picture: a JPEG in base64.")] = None
+    image: str | None = Field(
+        None, description="The image with the people drawn, a JPEG in base64."
+    )
 
 
 class DetectionResponse(BaseModel):
@@ -74,38 +71,15 @@ class ErrorResponse(BaseModel):
     """Any other answer."""
 
     logId: str
-    errorCode: Annotated[int, Field(ge=400, le=599, description="HTTP's status.")]
+    errorCode: int = Field(ge=400, le=599, description="HTTP's status.")
     errorMsg: str
 
 
-def new_log_id() -> str:
-    """A number for a request that brought none."""
-    return str(uuid.uuid4())
-
-
-def envelope(log_id: str, code: int, message: str, result: Any = None) -> dict[str, Any]:
-    """The body of an answer; ``code`` is 0 or HTTP's status."""
-    middle = {} if result is None else {"result": result}
-    return {"logId": log_id, **middle, "errorCode": code, "errorMsg": message}
-
-
 def persons(result: PoseResult) -> list[dict[str, Any]]:
-    """The people of a result in PaddleX's names."""
-    return [
-        {
-            "bbox": person["coordinate"],
-            "kpts": person["keypoints"],
-            "detScore": person["det_score"],
-            "kptScore": person["kpt_score"],
-        }
-        for person in result.json["boxes"]
-    ]
-
-
-# ---- options: What the service allows: sizes, times, numbers, the token.
-
-
-TOKEN_VARIABLE = "KPTK_SERVE_TOKEN"
+    """The people of a result."""
+    names = {"bbox": "coordinate", "kpts": "keypoints", "detScore": "det_score",
+             "kptScore": "kpt_score"}  # fmt: skip
+    return [{ours: person[its] for ours, its in names.items()} for person in result.json["boxes"]]
 
 
 @dataclass(frozen=True)
@@ -113,11 +87,11 @@ class ServeOptions:
     """The limits of the service. Each is a number above 0.
 
     Attributes:
-        max_body_mb: MiB of a request's body. Base64 makes a picture a third larger.
+        max_body_mb: MiB of a request's body. Base64 makes an image a third larger.
         max_total_mb: MiB of all bodies that are held at a time.
-        max_pixels: width x height of a picture.
-        max_batch: pictures that go through the pipeline together.
-        max_queue: pictures that may wait for the pipeline.
+        max_pixels: width x height of an image.
+        max_batch: images that go through the pipeline together.
+        max_queue: images that may wait for the pipeline.
         body_timeout: seconds in which a request must have come in: its head, then its body.
         timeout: seconds from then to the answer.
         allow_urls: whether ``image`` may be an http(s) URL, which the service then fetches.
@@ -135,10 +109,8 @@ class ServeOptions:
     token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
+        for limit in fields(self)[:-2]:
             value = getattr(self, limit.name)
-            if limit.name in ("allow_urls", "token"):
-                continue
             if not value > 0 or not math.isfinite(value):
                 raise ConfigError(f"{limit.name} must be a number above 0. Got {value!r}.")
         if self.token is not None:
@@ -148,11 +120,6 @@ class ServeOptions:
     def max_body(self) -> int:
         """Bytes of a request's body."""
         return int(self.max_body_mb * 2**20)
-
-    @property
-    def max_total(self) -> int:
-        """Bytes of all bodies."""
-        return int(self.max_total_mb * 2**20)
 
 
 def read_token(path: Path | None) -> str | None:

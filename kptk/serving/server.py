@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,17 +30,30 @@ def run_server(
 ) -> None:
     """See :func:`kptk.serving.serve`."""
     with listen(host, port) as listener, _stop_signals_are_no_failure():
-        ready = partial(on_ready, _address(host, listener))
-        build_server(build_app(pipe, options), options, ready, access_log).run([listener])
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}"
+        app = build_app(pipe, options)
+        build_server(app, options, lambda: on_ready(address), access_log).run([listener])
 
 
 def build_server(
     app: FastAPI, options: ServeOptions, on_ready: Callable[[], object], access_log: bool = False
 ) -> uvicorn.Server:
     """Make the server of an application; ``run`` it with the sockets it listens at."""
+
+    class Limited(_LimitedProtocol):
+        limit = options.body_timeout
+
+    class Server(uvicorn.Server):
+        """Says when it answers."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            on_ready()
+
     config = uvicorn.Config(
         app,
-        http=_limited(options.body_timeout),
+        http=Limited,
         ws="none",
         lifespan="on",
         log_level="info" if access_log else "warning",
@@ -49,26 +61,7 @@ def build_server(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(options.body_timeout + options.timeout),
     )
-    return _Server(config, on_ready)
-
-
-class _Server(uvicorn.Server):
-    """Says when it answers."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-
-def _limited(seconds: float) -> type[H11Protocol]:
-    class Limited(_LimitedProtocol):
-        limit = seconds
-
-    return Limited
+    return Server(config)
 
 
 class _LimitedProtocol(H11Protocol):
@@ -146,18 +139,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, place = found[0]
-        return socket.create_server((str(place[0]), port), family=family, backlog=2048)
+        family, *_, address = found[0]
+        return socket.create_server((str(address[0]), port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"The service cannot listen at {host}, port {port}: {error}. "
             "Choose others with --host and --port; --port 0 takes a port that is free."
         ) from error
-
-
-def _address(host: str, listener: socket.socket) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
 
 
 @contextmanager

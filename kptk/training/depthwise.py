@@ -8,6 +8,7 @@ while training (never in an exported model). ``benchmarks/train_step.py`` compar
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import Any
 
 import numba
@@ -132,15 +133,12 @@ class _Depthwise(paddle.autograd.PyLayer):  # type: ignore[misc]
         return grad_x, grad_w
 
 
-def _forward_of(layer: Any) -> Any:
-    pad, stride = layer._padding, layer._stride[0]
-    pad = pad if isinstance(pad, int) else pad[0]
-
-    def forward(x: Any) -> Any:
-        out = _Depthwise.apply(x, layer.weight, pad, stride)
-        return out if layer.bias is None else out + layer.bias.reshape([1, -1, 1, 1])
-
-    return forward
+def _forward(layer: Any, x: Any) -> Any:
+    pad = layer._padding
+    out = _Depthwise.apply(
+        x, layer.weight, pad if isinstance(pad, int) else pad[0], layer._stride[0]
+    )
+    return out if layer.bias is None else out + layer.bias.reshape([1, -1, 1, 1])
 
 
 def speed_up(model: Any) -> int:
@@ -161,6 +159,6 @@ def speed_up(model: Any) -> int:
         out_channels, per_group, k_h, k_w = layer.weight.shape
         square = k_h == k_w and len(set(layer._stride)) == 1 and set(layer._dilation) == {1}
         if square and per_group == 1 and layer._groups == out_channels:
-            layer.forward = _forward_of(layer)
+            layer.forward = functools.partial(_forward, layer)
             count += 1
     return count

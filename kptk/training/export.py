@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kptk.check import ModelReport, check_model, picture, try_model
+from kptk.check import ModelReport, check_model, try_model
 from kptk.coco.load import read_json
 from kptk.errors import ModelError, nearest
 from kptk.files import file_hash, to_yaml
@@ -162,7 +162,7 @@ def export_checked(params: Path, model: str, target: Path, size: tuple[int, int]
 
 
 def _try(folder: Path) -> None:
-    wrong = [check for check in try_model(folder, picture()) if not check.ok]
+    wrong = [check for check in try_model(folder) if not check.ok]
     if wrong:
         raise ModelError(
             "The exported model did not pass its check and was not kept. "

@@ -6,8 +6,8 @@ import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from kptk.coco.load import KeypointData
 from kptk.engines.base import parse_device
 from kptk.errors import DataError, MissingDependencyError, TrainingError
 from kptk.training.data import check_data, find_split, save_split
@@ -15,10 +15,7 @@ from kptk.training.export import StrPath, find_start
 from kptk.training.run import Run
 from kptk.training.settings import DataSettings, TrainSettings, complete, write_settings
 
-if TYPE_CHECKING:
-    from kptk.coco import KeypointData
-
-    Data = StrPath | tuple[StrPath, StrPath] | KeypointData
+Data = StrPath | tuple[StrPath, StrPath] | KeypointData
 
 
 def finetune(
@@ -88,7 +85,7 @@ def finetune(
         TrainingError: the directory holds a run already, or the run failed.
         MissingDependencyError: ``kptk[finetune]`` is not installed.
     """
-    options = {k: v for k, v in locals().items() if k in TrainSettings.model_fields}
+    options = {k: v for k, v in locals().items() if k in TrainSettings.CHOSEN}
     for module in ("paddle", "ppdet"):
         if find_spec(module) is None:
             raise MissingDependencyError(

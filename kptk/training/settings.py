@@ -10,14 +10,13 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kptk.errors import ConfigError, InputError, nearest
-from kptk.files import to_yaml, writing
+from kptk.files import packaged_yaml, to_yaml, writing
 from kptk.models.catalog import ARCHITECTURES, MODELS
-from kptk.models.network import packaged_yaml
 
 Transforms = list[dict[str, dict[str, Any]]]  # PaddleDetection's format: name to arguments
 
@@ -32,30 +31,33 @@ class DataSettings(BaseModel):
 
 
 class TrainSettings(BaseModel):
-    """Settings of a training run.
+    """Settings of a training run, worded as ``kptk finetune --help`` shows them.
+
+    In brackets is what ``kptk.finetune`` chooses where a recipe must say it.
 
     Attributes:
         model: the architecture.
         weights: the start (``.pdparams``, a former run's ``.npz``, a demo model); None is random.
         train: data to train on.
         val: data to measure AP on while training.
-        input_size: (height, width) of evaluation and export; None takes the published size.
-        steps: optimizer steps in all.
-        batch_size: images (detector) or people (pose model) a step.
+        input_size: height and width in evaluation and export, multiples of 32 [the start's].
+        steps: optimizer steps in all [some 1600 images, or 9600 people].
+        batch_size: images (detector) or people (pose model) a step [8 or 32].
         optimizer: ``adamw``, or ``momentum`` as PP-YOLOE was published.
-        learning_rate: at the end of the warm-up; decays to 1 % of it by a cosine.
-        warmup_steps: steps in which the rate rises linearly from 1 % of it.
+        learning_rate: at the end of the warm-up; falls to 1 % of it along a cosine [2e-4 or 5e-4,
+            scaled by the batch size].
+        warmup_steps: steps in which the rate rises linearly from 1 % of it [5 % of the run].
         weight_decay: AdamW's decoupled decay, or the L2 factor of momentum.
         clip_norm: gradients are scaled down to this global norm; None leaves them.
         ema_decay: decay of the averaged weights, which are what is evaluated and exported.
-        freeze_norm: keep batch-norm statistics, for few images.
+        freeze_norm: keep batch-norm statistics, for few images [for batches below 16].
         freeze_backbone: train what follows the backbone only; its statistics are kept too.
-        patience: end after so many evaluations in a row without a better AP; None never does.
-        eval_every: steps between evaluations.
-        eval_images: evaluate on the first so many images; None takes all.
+        patience: end after so many evaluations in a row without a better AP [never].
+        eval_every: steps between evaluations [a tenth of the run].
+        eval_images: evaluate on the first so many images [all].
         checkpoint_every: steps between checkpoints.
         seed: of the data order, the augmentation and the random start.
-        device: as Paddle names it.
+        device: as Paddle names it: cpu, gpu:0, ...
         sample_transforms: per sample, in PaddleDetection's format.
         batch_transforms: per batch, in PaddleDetection's format.
     """
@@ -85,6 +87,12 @@ class TrainSettings(BaseModel):
     device: str = "cpu"
     sample_transforms: Transforms
     batch_transforms: Transforms
+
+    # what kptk.finetune and the command line let a user choose; the rest follows
+    CHOSEN: ClassVar = (
+        "steps", "batch_size", "learning_rate", "warmup_steps", "freeze_backbone", "freeze_norm",
+        "patience", "input_size", "eval_every", "eval_images", "seed", "device",
+    )  # fmt: skip
 
     @field_validator("model")
     @classmethod

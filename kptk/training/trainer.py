@@ -157,9 +157,9 @@ class NetworkEngine:
     precision = "f32"
 
     def __init__(self, net: Any, kind: str) -> None:
-        detects = kind == "detection"
-        self._net, self._outputs = net, ("bbox", "bbox_num") if detects else ()
-        self.input_names: tuple[str, ...] = ("image", "scale_factor") if detects else ("image",)
+        self._net = net
+        scale = ("scale_factor",) if kind == "detection" else ()
+        self.input_names: tuple[str, ...] = ("image", *scale)
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
         """Run the network in evaluation mode."""
@@ -167,7 +167,7 @@ class NetworkEngine:
 
         with paddle.no_grad():
             out = self._net({name: paddle.to_tensor(value) for name, value in inputs.items()})
-        found = [out[name] for name in self._outputs] or out["keypoint"]
+        found = (out["bbox"], out["bbox_num"]) if "bbox" in out else out["keypoint"]
         return tuple(value.numpy() for value in found)
 
 
@@ -184,21 +184,8 @@ def validate(net: Any, settings: TrainSettings) -> dict[str, float]:
     data = load_coco(settings.val.annotations, images=settings.val.images, check=False)
     data = first_images(data, settings.eval_images)
     kind = MODELS[settings.model].kind
-    model = ModelDir(  # the preprocessing of the exported model, without an exported model
-        path=Path(settings.model),
-        kind=kind,
-        name=settings.model,
-        input_size=settings.size,
-        mean=MEAN,
-        std=STD,
-        is_scale=True,
-        interp=2,
-        keep_ratio=False,
-        threshold=0.5,
-        labels=("person",),
-        onnx=None,
-        paddle=None,
-    )
+    # the preprocessing of the exported model, without an exported model
+    model = ModelDir(Path(settings.model), kind, settings.model, settings.size, MEAN, STD)
     engine = NetworkEngine(net, kind)
     if kind == "detection":
         pipe = Pipeline(Detector(model, engine), None)

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import numpy as np
 import traitlets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from kptk.analysis.bundle import Bool, Float, Index
 from kptk.analysis.labels import JOINT_LABELS, JointLabels
-from kptk.analysis.plots import OWNERS, PERSON_COLOURS
+from kptk.analysis.plots import OWNERS, PERSON_COLOURS, light, plot_oks, plot_transitions
 from kptk.analysis.result import Labelled
-from kptk.widgets.theme import CSS
+from kptk.geometry import Bool, Float, Index
+from kptk.widgets.theme import css
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kptk.coco import KeypointData
 
-
 NO_BOX = -0.07  # where the scatter puts people without a box, below an OKS of 0
-
 
 Point = tuple[float, float]
 
@@ -111,7 +111,7 @@ class Findings:
         return np.where(np.isfinite(self.oks), self.oks, NO_BOX)
 
     def mask(self, choice: Choice) -> Bool:
-        """(n,) whom a choice means; everyone, if nothing was chosen."""
+        """(n,) who is meant by a choice; everyone, if nothing was chosen."""
         if choice.labels:
             return np.isin(self.label.astype(str), choice.labels)
         if choice.cell is not None:
@@ -146,17 +146,21 @@ def findings_of(labelled: Labelled, given: JointLabels) -> Findings:
         labelled: the analysis at the thresholds that are wanted.
         given: its joints on ground-truth boxes, which no threshold of these changes.
     """
-    bundle, labels = labelled.bundle, labelled.person_labels
+    bundle, labels, found = labelled.bundle, labelled.person_labels, labelled.joint_labels
     rows, people = np.flatnonzero(bundle.evaluated), bundle.people
-    found = labelled.joint_labels
     whose, one, other = np.intersect1d(given.person, found.person, return_indices=True)
     before, after = given.label[one].astype(np.intp), found.label[other].astype(np.intp)
     both = (before >= 0) & (after >= 0)
     return Findings(
-        bundle.image_ids[people.image[rows]], people.annotation_id[rows], labels.label[rows],
-        labels.oks[rows], labels.oks_given[rows],
-        people.annotation_id[whose[np.nonzero(both)[0]]], before[both], after[both],
-    )  # fmt: skip
+        image_id=bundle.image_ids[people.image[rows]],
+        annotation_id=people.annotation_id[rows],
+        label=labels.label[rows],
+        oks=labels.oks[rows],
+        oks_given=labels.oks_given[rows],
+        owner=people.annotation_id[whose[np.nonzero(both)[0]]],
+        before=before[both],
+        after=after[both],
+    )
 
 
 def inside(outline: Sequence[Point], x: Float, y: Float) -> Bool:
@@ -169,14 +173,6 @@ def inside(outline: Sequence[Point], x: Float, y: Float) -> Bool:
         crosses = (y1 > y) != (y2 > y)
         within ^= crosses & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
     return within & np.isfinite(x) & np.isfinite(y)
-
-
-def bars_of(findings: Findings) -> list[dict[str, Any]]:
-    """A bar for each label: ``label, owner, colour, count``."""
-    return [
-        {"label": name, "owner": OWNERS[name], "colour": PERSON_COLOURS[name], "count": count}
-        for name, count in findings.counts.items()
-    ]
 
 
 def selection_document(
@@ -197,10 +193,6 @@ def selection_document(
     return {**data.subset(findings.images(choice)).content, "kptk_selection": who}
 
 
-# ---- chooser: ChooserView: bars of people, a matrix of joints and a scatter of OKS, to choose
-# people in.
-
-
 class ChooserView(anywidget.AnyWidget):
     """Shows the three figures, and sends what is clicked or drawn round.
 
@@ -212,7 +204,7 @@ class ChooserView(anywidget.AnyWidget):
         names: of the joints' labels.
         joints: counts of joints: rows on the ground-truth box, columns on the detected box.
         points: float32 (n, 3) as bytes: OKS on the ground-truth box, on the detected box, and the
-            place of the label in ``bars``.
+            index of the label in ``bars``.
         picked: uint8 (n,) as bytes: who is chosen.
         chosen: ``labels``, ``cell`` and ``outline`` of the choice.
         threshold: OKS from which a person counts as found.
@@ -220,7 +212,7 @@ class ChooserView(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("chooser.js")
-    _css = CSS + Path(__file__).with_name("chooser.css").read_text(encoding="utf-8")
+    _css = css("chooser")
 
     bars: Any = traitlets.List().tag(sync=True)
     names: Any = traitlets.List(list(JOINT_LABELS)).tag(sync=True)
@@ -233,11 +225,16 @@ class ChooserView(anywidget.AnyWidget):
 
     def show(self, findings: Findings, choice: Choice, threshold: float) -> None:
         """Show these counts, and who is chosen."""
-        places = {label: place for place, label in enumerate(PERSON_COLOURS)}
-        label = [places[name] for name in findings.label]
-        points = np.stack([findings.oks_given, findings.heights, label], axis=1)
+        labels = list(PERSON_COLOURS)
+        index = [labels.index(name) for name in findings.label]
+        points = np.stack([findings.oks_given, findings.heights, index], axis=1)
         with self.hold_sync():
-            self.bars = bars_of(findings)
+            self.bars = [
+                {"label": name, "owner": OWNERS[name], "colour": colour, "count": count}
+                for (name, colour), count in zip(
+                    PERSON_COLOURS.items(), findings.counts.values(), strict=True
+                )
+            ]
             self.joints = findings.joints.tolist()
             self.points = points.astype("<f4").tobytes()
             self.picked = findings.mask(choice).astype(np.uint8).tobytes()
@@ -249,13 +246,8 @@ class ChooserView(anywidget.AnyWidget):
             }
 
 
-def figures_picture(labelled: Labelled, findings: Findings) -> Any:
+def figures_image(labelled: Labelled, findings: Findings) -> NDArray[np.uint8]:
     """The three figures as RGB uint8 (H, W, 3), for a saved notebook."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from kptk.analysis.plots import light, plot_oks, plot_transitions
-
     figure = Figure(figsize=(13, 4.2), dpi=75, layout="constrained")
     bars, matrix, cloud = figure.subplots(1, 3)
     names, counts = zip(*reversed(findings.counts.items()), strict=True)

@@ -8,38 +8,29 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
+from PIL import Image
 
 from kptk.analysis.labels import JOINT_LABELS
 from kptk.analysis.plots import PERSON_COLOURS
-from kptk.analysis.result import Labelled
+from kptk.analysis.result import ErrorAnalysis, Labelled
+from kptk.coco import KeypointData
 from kptk.coco.dataset import write_coco
 from kptk.errors import InputError, KptkError
-from kptk.widgets import theme as saved
-from kptk.widgets.browser import PoseBrowser, row
-from kptk.widgets.choosing import (
-    Choice,
-    ChooserView,
-    Findings,
-    figures_picture,
-    findings_of,
-    selection_document,
-)
+from kptk.evaluation import Evaluation
+from kptk.pipeline.pipeline import Pipeline
+from kptk.widgets import choosing
+from kptk.widgets.browser import PoseBrowser, button, classed, row, slider
+from kptk.widgets.choosing import Choice, ChooserView
+from kptk.widgets.theme import Snapshot, to_png
 
-if TYPE_CHECKING:
-    from kptk.analysis.result import ErrorAnalysis
-    from kptk.coco import KeypointData
-    from kptk.evaluation import Evaluation
-    from kptk.pipeline.pipeline import Pipeline
+_SNAPSHOT_SIDE = 420  # pixels of the page that stays in a saved notebook, below the figures
 
 
-_STILL_SIDE = 420  # pixels of the page that stays in a saved notebook, below the figures
-
-
-class AnalysisExplorer(w.VBox):
+class AnalysisExplorer(Snapshot, w.VBox):
     """From a number of the analysis to the people it counts.
 
     Click a bar, a cell of the matrix, or draw round points of the scatter: the browser below shows
@@ -52,7 +43,7 @@ class AnalysisExplorer(w.VBox):
         evaluation: the pipeline's, with its predictions.
         data: the data that was evaluated.
         pipeline: for heatmaps in the browser.
-        height: the picture's largest, in pixels.
+        height: the image's largest, in pixels.
 
     Attributes:
         figures: the bars, the matrix and the scatter.
@@ -76,60 +67,55 @@ class AnalysisExplorer(w.VBox):
         pipeline: Pipeline | None = None,
         height: int = 480,
     ) -> None:
-        _check(analysis, evaluation, data)
+        given = (analysis, evaluation, data)
+        kinds = {"analysis": ErrorAnalysis, "evaluation": Evaluation, "data": KeypointData}
+        for value, (name, kind) in zip(given, kinds.items(), strict=True):
+            if not isinstance(value, kind):
+                raise InputError(
+                    "AnalysisExplorer takes (analysis, evaluation, data): kptk.analyze(evaluation),"
+                    f" kptk.evaluate(pipe, data), and the data. The {name} is a "
+                    f"{type(value).__name__}."
+                )
         self._analysis, self._data = analysis, data
         self.labelled: Labelled = analysis
-        self.findings = self._count()
+        self.findings = choosing.findings_of(analysis, analysis.joint_labels_given)
         self.choice = Choice()
-        self.browser = PoseBrowser(
-            evaluation, data, persons=self.findings.table, pipeline=pipeline,
-            box_threshold=analysis.bundle.threshold, height=height,
-        )  # fmt: skip
-        _check_images(self.findings, self.browser)
+        options: Any = {"box_threshold": analysis.bundle.threshold, "pipeline": pipeline}
+        persons = self.findings.table
+        self.browser = PoseBrowser(evaluation, data, persons=persons, height=height, **options)
+        missing = set(self.findings.image_id.tolist()) - set(self.browser.album.image_ids)
+        if missing:
+            raise InputError(
+                "The analysis, the evaluation and the data must be of the same images. "
+                f"{len(missing)} images of the analysis are not in the others, such as "
+                f"{min(missing)}."
+            )
         self.browser.controls.label.layout.display = "none"  # the bars choose labels here
         self.figures = ChooserView()
-        self._make_controls()
-        super().__init__(self._arranged())
-        for name in ("kptk", "kptk-explorer"):
-            self.add_class(name)
-        self._listen()
-        self._show()
-
-    def _make_controls(self) -> None:
-        options, bundle = self._analysis.options, self._analysis.bundle
-        self.det_threshold = _threshold(
-            "Box threshold", bundle.threshold, "Lowest score of a detection"
+        late: Any = {"continuous_update": False}
+        low, found = "Lowest score of a detection", "OKS from which a person counts as found"
+        det, oks = analysis.bundle.threshold, analysis.options.oks_threshold
+        self.det_threshold = slider("Box threshold", det, low, **late)
+        self.oks_threshold = slider("OKS threshold", oks, found, min=0.01, **late)
+        self.reset = button("Reset", "Back to the analysis's thresholds")
+        self.caption, self.said = classed(w.HTML(), "kptk-chosen"), classed(w.HTML(), "kptk-said")
+        self.clear = button("Clear", "Choose nobody in particular (Escape)")
+        self.path = w.Text(f"{data.annotations_path.stem}_selection.json", description="File")
+        self.export_button = button(
+            "Export selection",
+            "Write a COCO file of the chosen people's images, with everybody on them",
         )
-        self.oks_threshold = _threshold(
-            "OKS threshold", options.oks_threshold, "OKS from which a person counts as found", 0.01
-        )
-        self.reset = w.Button(description="Reset", tooltip="Back to the analysis's thresholds")
-        self.caption = w.HTML()
-        self.clear = w.Button(description="Clear", tooltip="Choose nobody in particular (Escape)")
-        self.path = w.Text(
-            f"{self._data.annotations_path.stem}_selection.json", description="File",
-            style={"description_width": "initial"}, layout={"width": "260px"},
-        )  # fmt: skip
-        self.export_button = w.Button(
-            description="Export selection", layout={"width": "auto"},
-            tooltip="Write a COCO file of the chosen people's images, with everybody on them",
-        )  # fmt: skip
-        self.said = w.HTML()
-
-    def _arranged(self) -> list[w.Widget]:
-        self.caption.add_class("kptk-chosen")
-        self.said.add_class("kptk-said")
-        choosing = [self.caption, self.clear, self.path, self.export_button, self.said]
+        selection = [self.caption, self.clear, self.path, self.export_button, self.said]
         thresholds = [self.det_threshold, self.oks_threshold, self.reset]
-        return [row(thresholds), self.figures, row(choosing), self.browser]
-
-    def _listen(self) -> None:
-        for slider in (self.det_threshold, self.oks_threshold):
-            slider.observe(lambda change: self._relabel(), "value")
+        super().__init__([row(thresholds), self.figures, row(selection), self.browser])
+        classed(self, "kptk", "kptk-explorer")
+        for threshold in (self.det_threshold, self.oks_threshold):
+            threshold.observe(lambda change: self._relabel(), "value")
         self.figures.on_msg(self._hear)
         self.reset.on_click(lambda button: self._reset())
         self.clear.on_click(lambda button: self.choose(Choice()))
         self.export_button.on_click(lambda button: self._export())
+        self._show()
 
     # -- what users call ---------------------------------------------------------------------
 
@@ -147,7 +133,7 @@ class AnalysisExplorer(w.VBox):
     def export(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write the images of the chosen people, with everybody on them, as a COCO file.
 
-        It serves for correcting labels (``LabelEditor``) and for fine-tuning. Pictures are not
+        It serves for correcting labels (``LabelEditor``) and for fine-tuning. Images are not
         copied: load it with ``kptk.load_coco(folder, annotations=file)``.
 
         Args:
@@ -166,29 +152,22 @@ class AnalysisExplorer(w.VBox):
             "det_threshold": self.labelled.bundle.threshold,
             "oks_threshold": self.labelled.options.oks_threshold,
         }
-        content = selection_document(self._data, self.findings, self.choice, thresholds)
+        content = choosing.selection_document(self._data, self.findings, self.choice, thresholds)
         return write_coco(content, self.path.value if path is None else path)
 
-    def still(self) -> bytes:
+    def snapshot(self) -> bytes:
         """The figures and the browser's page as a PNG."""
-        from PIL import Image
-
-        page = np.asarray(Image.open(io.BytesIO(self.browser.still(_STILL_SIDE))).convert("RGB"))
-        top = figures_picture(self.labelled, self.findings)
-        picture = np.full(
-            (len(top) + len(page), max(top.shape[1], page.shape[1]), 3), 255, np.uint8
-        )
-        picture[: len(top), : top.shape[1]] = top
-        picture[len(top) :, : page.shape[1]] = page
-        return saved.to_png(picture)
+        page = Image.open(io.BytesIO(self.browser.snapshot(_SNAPSHOT_SIDE))).convert("RGB")
+        top = Image.fromarray(choosing.figures_image(self.labelled, self.findings))
+        size = (max(top.width, page.width), top.height + page.height)
+        both = Image.new("RGB", size, "white")
+        both.paste(top)
+        both.paste(page, (0, top.height))
+        return to_png(np.asarray(both))
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {label}" for label, n in self.findings.counts.items() if n)
         return f"<AnalysisExplorer: {len(self.findings.label)} people: {counts}>"
-
-    def _ipython_display_(self) -> None:
-        """The widget, and a picture for where no widget can be."""
-        saved.show(self, self._repr_mimebundle_(), self.still())
 
     # -- reacting ----------------------------------------------------------------------------
 
@@ -210,12 +189,9 @@ class AnalysisExplorer(w.VBox):
             replace(bundle, threshold=self.det_threshold.value),
             replace(options, oks_threshold=self.oks_threshold.value),
         )
-        self.findings = self._count()
+        self.findings = choosing.findings_of(self.labelled, self._analysis.joint_labels_given)
         self.browser.controls.box_threshold.value = self.det_threshold.value
         self.choose(self.choice)
-
-    def _count(self) -> Findings:
-        return findings_of(self.labelled, self._analysis.joint_labels_given)
 
     def _reset(self) -> None:
         self.det_threshold.value = self._analysis.bundle.threshold
@@ -244,39 +220,6 @@ class AnalysisExplorer(w.VBox):
             self.said.value = (
                 f"Wrote {html.escape(str(path))}: {_count_of(images, 'image', 'images')}."
             )
-
-
-def _check(analysis: object, evaluation: object, data: object) -> None:
-    from kptk.analysis.result import ErrorAnalysis
-    from kptk.coco import KeypointData
-    from kptk.evaluation import Evaluation
-
-    wanted = {"analysis": ErrorAnalysis, "evaluation": Evaluation, "data": KeypointData}
-    given = {"analysis": analysis, "evaluation": evaluation, "data": data}
-    for name, kind in wanted.items():
-        if not isinstance(given[name], kind):
-            raise InputError(
-                "AnalysisExplorer takes (analysis, evaluation, data): kptk.analyze(evaluation), "
-                f"kptk.evaluate(pipe, data), and the data. The {name} is a "
-                f"{type(given[name]).__name__}."
-            )
-
-
-def _check_images(findings: Findings, browser: PoseBrowser) -> None:
-    missing = set(findings.image_id.tolist()) - set(browser.album.image_ids)
-    if missing:
-        raise InputError(
-            "The analysis, the evaluation and the data must be of the same images. "
-            f"{len(missing)} images of the analysis are not in the others, such as {min(missing)}."
-        )
-
-
-def _threshold(text: str, value: float, tooltip: str, low: float = 0.0) -> w.FloatSlider:
-    return w.FloatSlider(
-        value=value, min=low, max=1, step=0.01, description=text, readout_format=".2f",
-        tooltip=tooltip, continuous_update=False, style={"description_width": "initial"},
-        layout={"width": "340px"},
-    )  # fmt: skip
 
 
 def _count_of(count: int, one: str, many: str) -> str:

@@ -65,7 +65,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(call: list[str], tmp_path: P
         (["--coco-results", "gt.json"], "--coco-results is for --format parquet or jsonl"),
         (["--dask", "tcp://127.0.0.1:9", "--format", "json"], "--dask writes --format parquet"),
         (["--format", "xml"], "format must be"),
-        (["--format", "jsonl", "--kpt-threshold", "0.3"], "--kpt-threshold is for pictures"),
+        (["--format", "jsonl", "--kpt-threshold", "0.3"], "--kpt-threshold is for drawing"),
     ],
 )
 def test_options_that_do_not_fit(call: list[str], options: list[str], message: str) -> None:

@@ -223,13 +223,13 @@ def test_a_real_process(pipeline: str, folder: Path) -> None:
 def test_nothing_else_reaches_stdout_with_json() -> None:
     """Native libraries write to the descriptor, Python code to sys.stdout."""
     done = run(
-        code="import os; from kptk.cli.app import only_json\n"
-        "with only_json(True) as out:\n"
+        code="import os; from kptk.cli.app import output\n"
+        "with output(True) as show:\n"
         "    os.write(1, b'native ')\n"
         "    print('python')\n"
-        "    out.write('{}')\n"
+        "    show({}, '')\n"
     )
-    assert done.stdout == b"{}"
+    assert done.stdout == b"{}\n"
     assert b"native" in done.stderr
     assert b"python" in done.stderr
 

@@ -163,14 +163,14 @@ def test_a_camera_by_its_number_until_ctrl_c(clip: Path, monkeypatch: pytest.Mon
 def test_ctrl_c_leaves_nothing_of_a_film(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import kptk.video as saved
 
-    real = saved.FilmFiles.add
+    real = saved.VideoFiles.add
 
-    def interrupted(self: saved.FilmFiles, result: kptk.PoseResult) -> None:
+    def interrupted(self: saved.VideoFiles, result: kptk.PoseResult) -> None:
         if result.frame == 3:
             raise KeyboardInterrupt
         real(self, result)
 
-    monkeypatch.setattr(saved.FilmFiles, "add", interrupted)
+    monkeypatch.setattr(saved.VideoFiles, "add", interrupted)
     result = kptk_cli(clip, "-o", "out")
     assert result.exit_code != 0
     assert list(Path("out").iterdir()) == []

@@ -132,7 +132,7 @@ def test_files_that_cannot_be_written_say_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         make().save_to_json(tmp_path / "file" / "a.json")
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image"):
         broken().save_to_img(tmp_path)
     assert os.listdir(tmp_path) == ["file"]
 

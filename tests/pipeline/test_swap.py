@@ -206,7 +206,7 @@ def test_wrong_arguments(tmp_path: Path, kpt: Path) -> None:
     ]:
         with pytest.raises(KptkError, match=message):
             swap_weights("demo", **{"save_path": tmp_path / "a.yaml", **arguments})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"cannot be read.*Did you mean 'demo'"):
+    with pytest.raises(ConfigError, match=r"path of a YAML file.*Did you mean 'demo'"):
         swap_weights("dmo", keypoint_det_model=kpt, save_path=tmp_path / "a.yaml")
 
 

@@ -64,12 +64,12 @@ def test_validation_images_among_the_training_images_are_refused(tmp_path: Path)
     train, val = find_split(folder, "train"), find_split(folder, "val")
     with pytest.raises(DataError, match="2 of 2 validation images are training images"):
         check_data(val, val, DETECTOR)
-    shutil.copy(train.image_path(1), val.image_path(5))  # the same picture by another name
+    shutil.copy(train.image_path(1), val.image_path(5))  # the same image by another name
     with pytest.raises(DataError, match=r"1 of 2 .*0\.png and .*4\.png"):
         check_data(train, val, POSE)
 
 
-def test_data_without_people_or_with_other_joints_is_refused(tmp_path: Path) -> None:
+def test_data_without_people_or_with_other_keypoints_is_refused(tmp_path: Path) -> None:
     folder = make_layout(tmp_path / "data")
     train, val = find_split(folder, "train"), find_split(folder, "val")
     file = folder / "annotations" / "instance_train.json"

@@ -33,8 +33,8 @@ def test_a_former_run_starts_from_its_best_weights(tmp_path: Path) -> None:
         find_start(run)
     (run / "best.npz").write_bytes(b"weights")
     (run / "model").mkdir()
-    for place in (run, run / "model", str(run)):
-        start = find_start(place)
+    for path in (run, run / "model", str(run)):
+        start = find_start(path)
         assert (start.model, start.weights, start.input_size) == (POSE, run / "best.npz", (128, 96))
     assert find_start("PP-TinyPose_256x192", run).weights == run / "best.npz"
 

@@ -255,7 +255,7 @@ def test_a_nan_loss_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> Non
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     run = make_real_run(tmp_path, "demo-kpt", steps=STEPS)
     for image in (tmp_path / "data" / "images").iterdir():
-        image.write_bytes(b"not a picture")
+        image.write_bytes(b"not an image")
     process = start(run)
     _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1

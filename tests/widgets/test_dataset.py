@@ -13,7 +13,7 @@ from PIL import Image
 import kptk
 from kptk.errors import InputError
 from kptk.widgets.dataset import DatasetReport, render
-from tests.widgets.faulty import write_faulty
+from tests.widgets.demo import write_faulty
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,10 @@ def test_turning_shows_the_rest(report):
     count = report.findings[place][1].count
     assert count > 6 and report.previous.disabled and not report.next.disabled
     report.next.click()
-    assert report.place.value == f"7 to {min(12, count)} of {count}"
+    assert report.position.value == f"7 to {min(12, count)} of {count}"
     assert len(report.gallery.children) == min(6, count - 6)
     report.previous.click()
-    assert report.place.value == f"1 to 6 of {count}"
+    assert report.position.value == f"1 to 6 of {count}"
 
 
 def test_a_data_set_by_its_path_shows_every_split(faulty, tmp_path):
@@ -87,11 +87,11 @@ def test_nothing_found(data):
     clean = kptk.load_coco(kptk.demo_path("day"), split="val", check=False)
     report = DatasetReport(clean)
     assert report.buttons == [] and "Nothing to complain about" in report.text.value
-    assert report.pictures == [] and report.still().startswith(b"\x89PNG")
+    assert report.pictures == [] and report.snapshot().startswith(b"\x89PNG")
 
 
 def test_a_picture_for_the_saved_notebook(report):
-    assert Image.open(io.BytesIO(report.still())).format == "PNG"
+    assert Image.open(io.BytesIO(report.snapshot())).format == "PNG"
     assert repr(report).startswith("<DatasetReport faulty.json: ")
 
 

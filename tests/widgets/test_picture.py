@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kptk.instances import Instances
 from kptk.skeleton import COCO17
-from kptk.widgets.album import Poses, Scene, Truth
-from kptk.widgets.browser import box_areas, joint_marks
+from kptk.widgets.album import Scene
 from kptk.widgets.picture import (
     ANNOTATED,
     Heat,
     Look,
     State,
     View,
+    box_areas,
     cut,
     draw,
     fit,
+    joint_marks,
     pairs,
     region_around,
     render,
@@ -36,16 +38,22 @@ def poses(boxes, scores, ids=None):
     points = np.full((len(boxes), 17, 3), 0.9)
     points[..., 0] = boxes[:, [0]] + 10
     points[..., 1] = boxes[:, [1]] + 5 * np.arange(17)
-    ids = np.full(len(boxes), -1) if ids is None else np.array(ids)
-    return Poses(boxes, np.array(scores, float), points, ids.astype(np.int64))
+    return Instances(
+        image_ids=np.ones(len(boxes), int),
+        boxes=boxes,
+        scores=np.array(scores, float),
+        keypoints=points,
+        areas=np.full(len(boxes), 3600.0),
+        ids=np.full(len(boxes), -1) if ids is None else np.array(ids),
+        crowd=np.zeros(len(boxes), bool),
+    )
 
 
 def scene(detected=None, given=None, truth=True):
     """A grey image with a person at (100, 50) of 60 x 100 pixels, and what is found on it."""
     box = np.array([[100.0, 50, 160, 150]])
-    points = poses(box, [1]).points
-    points[..., 2] = 2
-    people = Truth(np.array([7]), box, points, np.array([3600.0]), np.array([False]))
+    people = poses(box, [1], ids=[7])
+    people.keypoints[..., 2] = 2
     return Scene(
         1, "a.jpg", np.full((*SIZE, 3), 90, np.uint8),
         poses(box, [0.8]) if detected is None else detected, given, people if truth else None,
@@ -109,7 +117,7 @@ def test_a_ring_is_drawn_at_its_radius():
     one = scene(poses([[100, 50, 160, 150]], [0.8]))
     only_nose = np.full((1, 17, 3), np.nan)
     only_nose[0, 0] = 150, 100, 2
-    truth = replace(one.truth, points=only_nose)
+    truth = replace(one.truth, keypoints=only_nose)
     before = draw(State(replace(one, truth=truth), LOOK))
     after = draw(State(replace(one, truth=truth), replace(LOOK, rings=True)))
     radius = ring_radii(3600.0, COCO17.sigmas[0])[1]  # 3.67 pixels
@@ -205,7 +213,7 @@ def test_areas_tell_boxes_and_can_be_selected():
     ]
 
 
-def test_a_page_about_a_person_has_his_rings_and_crops_only():
+def test_a_page_about_a_person_has_their_rings_and_crops_only():
     two = poses([[0, 0, 50, 90], [100, 50, 160, 150]], [0.9, 0.8])
     assert State(scene(two), LOOK).chosen.tolist() == [0, 1]
     assert State(scene(two), replace(LOOK, focus=7)).chosen.tolist() == [1]
@@ -214,11 +222,7 @@ def test_a_page_about_a_person_has_his_rings_and_crops_only():
 
 def test_labels_of_people_who_stand_together_do_not_cover_each_other():
     one = scene()
-    two = replace(
-        one.truth, ids=np.array([7, 8]), boxes=np.repeat(one.truth.boxes, 2, axis=0),
-        points=np.repeat(one.truth.points, 2, axis=0), area=np.full(2, 3600.0),
-        crowd=np.zeros(2, bool),
-    )  # fmt: skip
+    two = replace(Instances.concatenate([one.truth] * 2), ids=np.array([7, 8]))
     labels = {7: ("never-detected", "#5F7183"), 8: ("pose", "#D55E00")}
     shown = draw(State(replace(one, truth=two), LOOK, labels))
     plates = [(shown == colour).all(axis=2) for colour in ((0x5F, 0x71, 0x83), (0xD5, 0x5E, 0))]
