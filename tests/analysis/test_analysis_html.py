@@ -148,9 +148,7 @@ def test_command_shows_people_where_the_images_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path | None] = []
-    monkeypatch.setattr(
-        "kptk.analysis.report.page", lambda _, images: asked.append(images) or ""
-    )
+    monkeypatch.setattr("kptk.analysis.report.page", lambda _, images: asked.append(images) or "")
     (tmp_path / "images").mkdir()
     for data in (None, tmp_path, tmp_path / "images"):
         write(analysis(), tmp_path / "report.html", None, data)
