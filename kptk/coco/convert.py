@@ -304,9 +304,7 @@ class _Page:
         boxes = {key: _corners(p.outline) for key, p in people.items() if p.outline}
         if not boxes:
             return ("alone", "the only one")
-        inside = [
-            key for key, (x1, y1, x2, y2) in boxes.items() if x1 <= x <= x2 and y1 <= y <= y2
-        ]
+        inside = [key for key, (x1, y1, x2, y2) in boxes.items() if x1 <= x <= x2 and y1 <= y <= y2]
         if len(inside) == 1 or (not inside and len(boxes) == 1):
             return (inside or list(boxes))[0]
         raise DataError(
