@@ -62,6 +62,7 @@ class Album:
         data: the annotations; None without ground truth.
         threshold: the pipeline's box threshold.
         input_size: (height, width) of the pose model's input.
+        scene: image id → its scene; the last ones are kept.
     """
 
     image_ids: Sequence[int]
@@ -73,43 +74,40 @@ class Album:
     data: KeypointData | None = None
     threshold: float = 0.5
     input_size: tuple[int, int] = (256, 192)
-    _image: Callable[[int], tuple[NDArray[np.uint8], str | None]] = field(init=False)
+    scene: Callable[[int], Scene] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._image = lru_cache(_KEPT)(self._load)
+        self.scene = lru_cache(_KEPT)(self._scene)
 
-    def _load(self, image_id: int) -> tuple[NDArray[np.uint8], str | None]:
-        try:
-            return self.read(image_id), None
-        except InputError as error:
-            return np.full((*_NO_IMAGE, 3), 128, np.uint8), str(error)
-
-    def scene(self, image_id: int) -> Scene:
+    def _scene(self, image_id: int) -> Scene:
         """An image with all that is known about it; grey, with ``error``, if it cannot be read."""
-        image, error = self._image(image_id)
-        annotations = None if self.data is None else self.data.annotations(image_id)
+        try:
+            image, error = self.read(image_id), None
+        except InputError as problem:
+            image, error = np.full((*_NO_IMAGE, 3), 128, np.uint8), str(problem)
+        joints, given = len(self.skeleton), self.given
+        truth = None
+        if self.data is not None:
+            truth = Instances.from_annotations(self.data.annotations(image_id), joints)
         return Scene(
             image_id=image_id,
             name=self.name(image_id),
             image=image,
             detected=self.detected.of_image(image_id),
-            given=None if self.given is None else self.given.of_image(image_id),
-            truth=None if annotations is None else self._truth(annotations),
+            given=None if given is None else given.of_image(image_id),
+            truth=truth,
             skeleton=self.skeleton,
             input_size=self.input_size,
             error=error,
         )
 
-    def _truth(self, annotations: Sequence[dict[str, Any]]) -> Instances:
-        return Instances.from_annotations(annotations, len(self.skeleton))
-
     @cached_property
     def people(self) -> Instances:
         """The annotated single people of all images; nobody without ground truth."""
-        if self.data is None:
-            return self._truth([])
-        every = self._truth([a for i in self.image_ids for a in self.data.annotations(i)])
-        return every[~every.crowd]
+        data = self.data
+        every = [] if data is None else [a for i in self.image_ids for a in data.annotations(i)]
+        people = Instances.from_annotations(every, len(self.skeleton))
+        return people[~people.crowd]
 
 
 def album_of(source: object, data: KeypointData | None) -> Album:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,22 +43,20 @@ _SIGNS = {"running": "▶", "finished": "✓", "stopped": "■", "failed": "✕"
 
 # -- curves ----------------------------------------------------------------------------------
 
-Series = Sequence[tuple[float, float]]
 
-
-def curves(losses: Series, aps: Series, steps: int) -> Figure:
+def curves(history: pd.DataFrame, steps: int) -> Figure:
     """Loss and AP of a run over its steps.
 
     Args:
-        losses: (step, loss), by step.
-        aps: (step, AP from 0 to 1), by step; drawn x100. The best is marked, of equal ones the
-            last, as it counts for training.
+        history: as ``Run.history``: ``loss`` and ``AP`` from 0 to 1, by step, NaN where there is
+            none. AP is drawn x100; the best is marked, of equal ones the last, as it counts for
+            training.
         steps: steps of the whole run: the width of the plots.
     """
     figure = Figure(figsize=(8, 2.5), dpi=90)  # laid out by hand: each second it is drawn anew
     layout = {"left": 0.06, "right": 0.975, "bottom": 0.1, "top": 0.88, "wspace": 0.16}
     left, right = figure.subplots(1, 2, gridspec_kw=layout)
-    loss, ap = (pd.Series(dict(series), dtype=float).dropna() for series in (losses, aps))
+    loss, ap = history["loss"].dropna().astype(float), history["AP"].dropna().astype(float)
     smooth = loss.rolling(max(1, round(_SMOOTH * len(loss))), min_periods=1).mean()
     for series, style in ((loss, {"lw": 0.8, "alpha": 0.3}), (smooth, {"lw": 1.8})):
         left.plot(*thinned(series), color=_LOSS, gid=f"curve{len(left.lines)}", **style)
@@ -86,13 +84,13 @@ def curves(losses: Series, aps: Series, steps: int) -> Figure:
     return figure
 
 
-def curves_svg(losses: Series, aps: Series, steps: int) -> str:
+def curves_svg(history: pd.DataFrame, steps: int) -> str:
     """The curves as an ``<svg>`` element in the colours of the page that it stands in.
 
     Arguments as of :func:`curves`. The same numbers give the same text.
     """
     buffer = io.StringIO()
-    figure = curves(losses, aps, steps)
+    figure = curves(history, steps)
     with _svg_settings():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
@@ -119,10 +117,10 @@ def _svg_settings() -> Iterator[None]:
         matplotlib.rcParams.update(former)
 
 
-def curves_png(losses: Series, aps: Series, steps: int) -> bytes:
+def curves_png(history: pd.DataFrame, steps: int) -> bytes:
     """The curves as a PNG, for where no SVG is shown. Arguments as of :func:`curves`."""
     buffer = io.BytesIO()
-    curves(losses, aps, steps).savefig(buffer, format="png", metadata={"Software": None})
+    curves(history, steps).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -147,9 +145,7 @@ class Progress:
         status: as ``Run.status``.
         step: steps trained.
         steps: steps in all.
-        losses: (step, loss), by step.
-        aps: (step, AP from 0 to 1), by step.
-        step_seconds: mean of the last steps; NaN before the first.
+        history: ``loss``, ``AP`` from 0 to 1 and ``seconds``, by step.
         early: why it ended before its last step, or None.
         error: what went wrong, or None.
         log: the last lines that the worker printed.
@@ -160,9 +156,7 @@ class Progress:
     status: str
     step: int
     steps: int
-    losses: tuple[tuple[int, float], ...]
-    aps: tuple[tuple[int, float], ...]
-    step_seconds: float
+    history: pd.DataFrame
     early: str | None
     error: str | None
     log: str
@@ -170,35 +164,31 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """How long the remaining steps take at the recent pace, evaluations not counted."""
-        return self.step_seconds * (self.steps - self.step)
+        pace = self.history["seconds"].dropna().tail(_RECENT).mean()
+        return float(pace * (self.steps - self.step))
 
     @property
     def best(self) -> tuple[int, float] | None:
         """(step, AP) of the best evaluation, of equal ones the last; None before any."""
-        return max(self.aps, key=lambda item: (item[1], item[0]), default=None)
+        aps = self.history["AP"].dropna()
+        known = zip(aps.index.tolist(), aps.tolist(), strict=True)
+        return max(known, key=lambda item: item[::-1], default=None)
 
 
 def look_at(run: Run) -> Progress:
     """A run as it is now."""
-    status, table = run.status, run.history
+    status = run.status  # first: what is read later is not older
     return Progress(
         name=run.path.name,
         model=run.settings.model,
         status=status,
         step=run.step,
         steps=run.settings.steps,
-        losses=_pairs(table["loss"]),
-        aps=_pairs(table["AP"]),
-        step_seconds=float(table["seconds"].dropna().tail(_RECENT).mean()),
+        history=run.history,
         early=run.stopped_early,
         error=run.error,
         log=log_tail(run.path / LOG),
     )
-
-
-def _pairs(column: pd.Series) -> tuple[tuple[int, float], ...]:
-    known: Any = column.dropna()
-    return tuple(known.items())
 
 
 def log_tail(path: Path, lines: int = _TAIL) -> str:
@@ -299,7 +289,7 @@ class TrainingMonitor(Snapshot, w.VBox):
 
     def render(self) -> bytes:
         """The curves as a PNG."""
-        return curves_png(self.progress.losses, self.progress.aps, self.progress.steps)
+        return curves_png(self.progress.history, self.progress.steps)
 
     snapshot = render
 
@@ -311,7 +301,7 @@ class TrainingMonitor(Snapshot, w.VBox):
         with self._looking:
             self._seen = self._fingerprint()
             now = look_at(self._own)
-            drawn = curves_svg(now.losses, now.aps, now.steps)  # takes longest: nothing waits on it
+            drawn = curves_svg(now.history, now.steps)  # takes longest: nothing waits on it
             self.progress, self.curves.value = now, drawn
             self._show()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import replace
 
@@ -14,7 +15,16 @@ import kptk
 from kptk.errors import InputError
 from kptk.pipeline.results import PoseResult
 from kptk.widgets.browser import BY_IMAGE, WORST_FIRST
-from tests.widgets.browsing import N_IMAGES, SURE, UNSURE, WRIST, demo_data, evaluation_of
+from tests.widgets.demo import (
+    N_IMAGES,
+    SETUP,
+    SURE,
+    UNSURE,
+    WRIST,
+    demo_data,
+    evaluation_of,
+    save_predictions,
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +78,12 @@ def test_a_slider_acts_on_what_was_predicted(browser, data):
 
 
 def test_turning_pages_stops_at_the_ends(browser):
-    pictures = [browser.view.picture]
+    images = [browser.view.picture]
     for _ in range(N_IMAGES + 2):
         browser.go(1)
-        pictures.append(browser.view.picture)
+        images.append(browser.view.picture)
     assert browser.controls.position.value == N_IMAGES
-    assert len(set(pictures)) == N_IMAGES
+    assert len(set(images)) == N_IMAGES
     assert browser.controls.next.disabled and not browser.controls.previous.disabled
     browser.go(-100)
     assert browser.controls.position.value == 1 and browser.controls.previous.disabled
@@ -111,7 +121,7 @@ def test_a_label_makes_a_page_for_each_such_person(browser, persons):
 
 
 def test_a_missed_joint_finds_the_people_whose_joint_was_moved(browser, data):
-    # browsing.py moves the left wrist of all but the first person of each image, by a third of
+    # demo.py moves the left wrist of all but the first person of each image, by a third of
     # their height: far more than the distance of similarity .5, .124 sqrt(2 ln 2 area)
     browser.controls.missed.value = WRIST
     moved = [
@@ -236,11 +246,11 @@ def test_a_picture_for_the_saved_notebook(browser, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, **options: shown.append(bundle))
     browser._ipython_display_()
-    widget, still = shown
+    widget, snapshot = shown
     assert "application/vnd.jupyter.widget-view+json" in widget
-    picture = Image.open(io.BytesIO(still["image/png"]))
-    assert picture.format == "PNG" and max(picture.size) == 640
-    assert widget["text/plain"] == still["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
+    image = Image.open(io.BytesIO(snapshot["image/png"]))
+    assert image.format == "PNG" and max(image.size) == 640
+    assert widget["text/plain"] == snapshot["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
 
 
 def test_images_are_read_when_they_are_looked_at(evaluation, data, monkeypatch):
@@ -278,3 +288,143 @@ def test_what_it_refuses(evaluation, data, arguments, message):
 def test_persons_must_be_a_table_of_people(evaluation, data, persons, message):
     with pytest.raises(InputError, match=message):
         kptk.PoseBrowser(evaluation, data, persons=persons)
+
+
+# -- PoseBrowser in a real JupyterLab: keys, sliders, zoom, hover, selection, both themes, saving.
+
+
+SHOW = "b = kptk.PoseBrowser(ev, data, persons=persons, pipeline=kptk.create_pipeline('demo'))\nb"
+
+
+def drawn(notebook, shown):
+    """Wait until the page has drawn a further image; return its pixels."""
+    view = notebook.output(1).locator(".kptk-view")
+    notebook.page.wait_for_function(
+        "([e, n]) => Number(e.dataset.shown || 0) > n", arg=[view.element_handle(), shown]
+    )
+    return pixels(notebook)
+
+
+def pixels(notebook):
+    png = notebook.output(1).locator("canvas").screenshot()
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def count(notebook):
+    return int(notebook.output(1).locator(".kptk-view").get_attribute("data-shown") or 0)
+
+
+def until_region(notebook, test):
+    """Wait until the corners of what is shown, x1 y1 x2 y2, pass a test in JavaScript."""
+    view = notebook.output(1).locator(".kptk-view").element_handle()
+    notebook.page.wait_for_function(
+        f"e => (({test})((e.dataset.view ?? '').split(' ').map(Number)))", arg=view
+    )
+
+
+def differ(a, b):
+    return a.shape != b.shape or np.abs(a - b).mean() > 0.3
+
+
+@pytest.fixture
+def notebook(open_notebook, tmp_path):
+    data = save_predictions(tmp_path / "predictions")
+    setup = SETUP.format(folder=str(tmp_path / "predictions"), ids=data.image_ids)
+    opened = open_notebook([setup, SHOW])
+    drawn(opened, 0)
+    return opened
+
+
+@pytest.mark.browser
+def test_browse(notebook, lab, shots):
+    canvas = notebook.output(1).locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    first = pixels(notebook)
+    notebook.shot(shots / "browser_light.png", notebook.output(1))
+
+    # keys: only the image in focus takes them
+    size = canvas.bounding_box()
+    canvas.click(position={"x": 5, "y": 5})
+    n = count(notebook)
+    notebook.page.keyboard.press("ArrowRight")
+    second = drawn(notebook, n)
+    assert differ(first, second)
+    assert notebook.value("b.controls.position.value") == 2
+    notebook.page.keyboard.press("ArrowLeft")
+    notebook.wait_idle()
+    assert notebook.value("b.controls.position.value") == 1
+
+    # the slider: people below the threshold come in, without inference
+    before = pixels(notebook)
+    handle = notebook.output(1).locator(".kptk-side .noUi-handle").first
+    handle.focus()
+    n = count(notebook)
+    for _ in range(30):
+        notebook.page.keyboard.press("ArrowLeft")
+    notebook.wait_idle()
+    assert differ(before, drawn(notebook, n))
+    assert notebook.value("b.controls.box_threshold.value") < 0.3
+    assert notebook.value("len(b.state.shown)") == notebook.value(
+        "len(data.people(data.image_ids[0]))"
+    )
+
+    # zoom by wheel and back by key
+    canvas.click(position={"x": 5, "y": 5})
+    notebook.page.mouse.move(size["x"] + 200, size["y"] + 200)
+    notebook.page.mouse.wheel(0, -300)
+    until_region(notebook, "r => r[0] > 0")
+    notebook.until("b.view.region[0] > 0")
+    x1, _, x2, _ = notebook.value("b.view.region")
+    assert 0 < x1 < x2 and x2 - x1 < notebook.value("b.view.image_size")[0]
+    notebook.page.keyboard.press("0")
+    until_region(notebook, "r => r[0] === 0")
+    notebook.until("b.view.region == [0, 0, *b.view.image_size]")
+
+    # hover tells a joint's numbers
+    x, y, _ = notebook.value("next(m for m in b.view.marks if 'score' in m[2])")
+    scale = size["width"] / notebook.value("b.view.image_size")[0]
+    now = canvas.bounding_box()
+    notebook.page.mouse.move(now["x"] + x * scale, now["y"] + y * scale)
+    tip = notebook.output(1).locator(".kptk-tip")
+    tip.wait_for(state="visible")
+    assert "score" in tip.inner_text() or "annotated" in tip.inner_text()
+    notebook.shot(shots / "browser_hover.png", notebook.output(1))
+
+    # a click on a person selects him; rings, crops and the heatmap come with keys
+    notebook.page.mouse.click(now["x"] + x * scale, now["y"] + y * scale)
+    notebook.wait_idle()
+    assert notebook.value("b._selected") is not None
+    for key, control in (("r", "rings"), ("c", "crops")):
+        n = count(notebook)
+        notebook.page.keyboard.press(key)
+        drawn(notebook, n)
+        assert notebook.value(f"b.controls.{control}.value") is True
+    n = count(notebook)
+    notebook.page.keyboard.press("h")
+    drawn(notebook, n)
+    assert notebook.value("b.state.heat.name") == "nose"
+
+    # a label: one page a person
+    notebook.output(1).locator("select").first.select_option("below-threshold")
+    notebook.wait_idle()
+    assert notebook.value("[p.annotation_id for p in b.pages]") == notebook.value(
+        "persons[persons.label == 'below-threshold'].annotation_id.tolist()"
+    )
+    lab.theme("dark")
+    notebook.shot(shots / "browser_dark.png", notebook.output(1))
+    assert lab.foreign == []
+    assert not [p for p in lab.problems if "kptk" in p.lower()], lab.problems
+
+
+@pytest.mark.browser
+def test_saved_notebook_keeps_a_picture(notebook, shots):
+    snapshot = notebook.output(1).locator(".jp-RenderedImage")
+    assert not snapshot.is_visible()  # the widget is alive
+    saved = notebook.save()
+    widget, image = saved["cells"][1]["outputs"]
+    png = base64.b64decode("".join(image["data"]["image/png"]))
+    assert max(Image.open(io.BytesIO(png)).size) == 640
+    assert "".join(widget["data"]["text/plain"]) == "<PoseBrowser: 3 images>"
+    notebook.reload_without_kernel()
+    snapshot.wait_for(state="visible")
+    notebook.shot(shots / "browser_reader.png", notebook.output(1))

@@ -10,7 +10,7 @@ import pytest
 import kptk
 from kptk.analysis.labels import JOINT_LABELS
 from kptk.widgets.choosing import NO_BOX, Choice, Findings, findings_of, inside, selection_document
-from tests.widgets.browsing import demo_data, evaluation_of
+from tests.widgets.demo import demo_data, evaluation_of
 
 POSE = Choice(("pose",))
 GOOD, JITTER, MISS = (JOINT_LABELS.index(name) for name in ("good", "jitter", "miss"))

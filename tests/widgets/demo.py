@@ -1,4 +1,4 @@
-"""Three demo images with predictions made up from their annotations, as a pipeline would save them.
+"""Demo images with predictions made up from their annotations, and with faults planted in those.
 
 The first person of each image is found at .9 and every joint is right; others are found at .3 and
 their left wrist is a third of their height too low.
@@ -6,6 +6,8 @@ their left wrist is a third of their height too low.
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import kptk
 from kptk.coco import KeypointData
 from kptk.evaluation import Evaluation, Predictions
 from kptk.instances import Instances
+from kptk.skeleton import COCO17
 
 SURE, UNSURE = 0.9, 0.3
 WRIST = 9
 N_IMAGES = 3
+NOSE, N_FAULTY = 0, 8
 
 
 def demo_data() -> KeypointData:
@@ -78,3 +82,23 @@ persons = pd.DataFrame([
     {{"image_id": a["image_id"], "annotation_id": a["id"],
       "label": "ok" if a["id"] in first else "below-threshold"}} for a in people])
 """
+
+
+def write_faulty(folder: Path) -> tuple[Path, Path]:
+    """Swap left and right of every other face, put a nose outside; a sidecar of 8 images.
+
+    Returns:
+        The annotation file and the folder of images.
+    """
+    data = kptk.load_coco(kptk.demo_path("day"), split="val", check=False)
+    data = data.subset(data.image_ids[:N_FAULTY])
+    content = copy.deepcopy(data.content)
+    people = content["annotations"]
+    for person in people[::2]:
+        points = [person["keypoints"][3 * k : 3 * k + 3] for k in COCO17.flip_order]
+        person["keypoints"] = [value for point in points for value in point]
+    seen = next(p for p in people[1::2] if p["keypoints"][3 * NOSE + 2])
+    seen["keypoints"][3 * NOSE] = -40.0
+    file = folder / "faulty.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file, data.images_dir
