@@ -14,6 +14,11 @@ import numpy as np
 
 from benchmarks.stickfigures import HEIGHT, WIDTH, World
 from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index, People, crops
+from kptk.analysis.labels import label_people
+from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.oracle import bootstrap, play
+from kptk.analysis.verdict import Evidence
+from kptk.analysis.whatif import what_ifs
 from kptk.geometry import clip_to, iou
 from kptk.skeleton import COCO17
 
@@ -251,3 +256,19 @@ def _neighbours(people: People) -> tuple[Index, Bool]:
         better = overlap > share
         best[better], share[better] = other[better], overlap[better]
     return best, share > 0.05
+
+
+def gather(bundle: Bundle, options: AnalysisOptions) -> Evidence:
+    """All that a verdict on a simulated pipeline is passed on."""
+    game = play(bundle, options)
+    label = label_people(bundle, options).label[bundle.evaluated].astype(str)
+    names, counts = np.unique(label, return_counts=True)
+    return Evidence(
+        game=game,
+        draws=bootstrap(game, options.n_bootstrap, options.seed),
+        n_images=len(bundle.image_ids),
+        n_people=int(bundle.evaluated.sum()),
+        what_ifs=what_ifs(bundle, options),
+        labels=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        threshold=bundle.threshold,
+    )

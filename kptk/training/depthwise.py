@@ -24,9 +24,8 @@ def _pad(plane: Any, pad: int, padded: Any) -> None:
     """Copy a plane [H, W] into the middle of a flat zero array with rows of W + 2 * pad."""
     height, width = plane.shape
     row = width + 2 * pad
-    for y in range(height):
-        at = (y + pad) * row + pad
-        padded[at : at + width] = plane[y]
+    grid = padded[: (height + 2 * pad) * row].reshape(-1, row)
+    grid[pad : pad + height, pad : pad + width] = plane
 
 
 @numba.jit(parallel=True, **_JIT)
@@ -48,9 +47,8 @@ def _convolve(x: Any, w: Any, pad: int, stride: int, out: Any) -> None:
                 shifted = padded[at : at + length]
                 for i in range(length):
                     line[i] += weight * shifted[i]
-        for oy in range(out_h):
-            for ox in range(out_w):
-                out[image, channel, oy, ox] = line[oy * stride * row + ox * stride]
+        grid = line.reshape(-1, row)[::stride, ::stride]
+        out[image, channel] = grid[:out_h, :out_w]
 
 
 @numba.jit(parallel=True, **_JIT)
@@ -66,9 +64,8 @@ def _weight_gradient(grad: Any, x: Any, pad: int, stride: int, grad_w: Any) -> N
         line = np.zeros(length, np.float32)
         for image in range(n_images):
             _pad(x[image, channel], pad, padded)
-            for oy in range(out_h):
-                for ox in range(out_w):
-                    line[oy * stride * row + ox * stride] = grad[image, channel, oy, ox]
+            grid = line.reshape(-1, row)[::stride, ::stride]
+            grid[:out_h, :out_w] = grad[image, channel]
             for ky in range(k):
                 for kx in range(k):
                     at = ky * row + kx
@@ -80,25 +77,14 @@ def _weight_gradient(grad: Any, x: Any, pad: int, stride: int, grad_w: Any) -> N
         grad_w[channel, 0] = total
 
 
-@numba.jit(parallel=True, **_JIT)
-def _spread(grad: Any, stride: int, out: Any) -> None:
-    """Put the gradient of a strided output on the grid of the unstrided one."""
-    n_images, n_channels, height, width = grad.shape
-    for plane in numba.prange(n_images * n_channels):
-        image, channel = plane // n_channels, plane % n_channels
-        out[image, channel] = 0
-        for y in range(height):
-            for x in range(width):
-                out[image, channel, y * stride, x * stride] = grad[image, channel, y, x]
-
-
 def _input_gradient(grad: Any, w: Any, pad: int, stride: int, out: Any) -> None:
     """A convolution of the gradient with the kernel turned by 180 degrees."""
     k = w.shape[2]
     if stride > 1:
         full = [side + 2 * pad - k + 1 for side in out.shape[2:]]
-        spread = np.empty((*grad.shape[:2], *full), np.float32)
-        _spread(grad, stride, spread)
+        spread = np.zeros((*grad.shape[:2], *full), np.float32)
+        # the gradient of a strided output, on the grid of the unstrided one
+        spread[:, :, ::stride, ::stride][:, :, : grad.shape[2], : grad.shape[3]] = grad
         grad = spread
     _convolve(grad, np.ascontiguousarray(w[:, :, ::-1, ::-1]), k - 1 - pad, 1, out)
 

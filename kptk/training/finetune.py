@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from kptk.coco.load import KeypointData
+from kptk.coco import KeypointData
 from kptk.engines.base import parse_device
 from kptk.errors import DataError, MissingDependencyError, TrainingError
 from kptk.training.data import check_data, find_split, save_split
@@ -107,23 +107,21 @@ def finetune(
             f"{folder} {what}. Choose another run_dir, or go on with that run: "
             f"kptk.load_run({os.fspath(folder)!r}).resume()"
         )
-    files = {side: (folder / f"{side}.json").absolute() for side in splits}
+    sides = {
+        side: DataSettings(
+            images=data.images_dir.absolute(), annotations=(folder / f"{side}.json").absolute()
+        )
+        for side, data in splits.items()
+    }
     options |= {
         "model": start.model,
         "weights": start.weights,
         "input_size": input_size or start.input_size,
         "device": "cpu" if chosen == "auto" else chosen,
-        **{
-            side: DataSettings(images=data.images_dir.absolute(), annotations=files[side])
-            for side, data in splits.items()
-        },
+        **sides,
     }
     settings = complete(n_samples, options, epochs=epochs, augment=augment)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be made: {error.strerror or error}.") from error
     for side, data in splits.items():
-        save_split(data, files[side])
+        save_split(data, sides[side].annotations)
     write_settings(settings, folder / "settings.yml")
     return Run(folder).resume(wait=wait, progress=progress)

@@ -398,9 +398,8 @@ class PoseBrowser(Pager):
         low, high = c.scores.value
         if (low, high) != (0.0, 1.0):  # with a detected box whose score lies between
             scores = album.detected.scores
-            images = images[
-                images.isin(album.detected.image_ids[(low <= scores) & (scores <= high)])
-            ]
+            between = album.detected.image_ids[(low <= scores) & (scores <= high)]
+            images = images[images.isin(between)]
         label, joint, order = c.label.value, c.missed.value, c.order.value
         if (label, joint, order, only) == (ANY, NO_JOINT, BY_IMAGE, None):
             return [Page(int(i)) for i in images]
@@ -417,9 +416,10 @@ class PoseBrowser(Pager):
             asked = people.set_index("annotation_id", drop=False)
             people = asked.loc[[number for number in only if number in asked.index]]
         if order != BY_IMAGE:  # the analysis's OKS, of what was detected, else on annotated boxes
-            known = self._similarity
             if persons is not None and "oks" in persons:
-                known = persons.set_index("annotation_id")
+                known = persons.drop_duplicates("annotation_id").set_index("annotation_id")
+            else:
+                known = self._similarity
             people = people.assign(oks=people["annotation_id"].map(known["oks"].astype(float)))
             people = people.reset_index(drop=True).dropna(subset=["oks"])
             rising = [order == WORST_FIRST, True]

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import numpy as np
+import pandas as pd
 import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,13 +19,9 @@ from numpy.typing import NDArray
 from kptk.analysis.labels import JOINT_LABELS, JointLabels
 from kptk.analysis.plots import OWNERS, PERSON_COLOURS, light, plot_oks, plot_transitions
 from kptk.analysis.result import Labelled
+from kptk.coco import KeypointData
 from kptk.geometry import Bool, Float, Index
 from kptk.widgets.theme import css
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kptk.coco import KeypointData
 
 NO_BOX = -0.07  # where the scatter puts people without a box, below an OKS of 0
 
@@ -133,8 +130,6 @@ class Findings:
     @cached_property
     def table(self) -> pd.DataFrame:
         """``image_id, annotation_id, label, oks``: what a browser needs to know of people."""
-        import pandas as pd
-
         names = ("image_id", "annotation_id", "label", "oks")
         return pd.DataFrame({name: getattr(self, name) for name in names})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -12,14 +12,12 @@ import numpy as np
 from kptk.analysis.labels import BELOW_THRESHOLD, NEVER_DETECTED, NMS_SUPPRESSED, OVER_CAP
 from kptk.analysis.plots import GREY, PERSON_COLOURS
 from kptk.analysis.result import CHANGES, Comparison, analyze
+from kptk.coco import KeypointData
 from kptk.errors import InputError
 from kptk.evaluation import Evaluation
 from kptk.widgets.album import album_of_evaluation
 from kptk.widgets.browser import Pager, check, choice, classed, row, slider
 from kptk.widgets.picture import Region, State, chip, region_of
-
-if TYPE_CHECKING:
-    from kptk.coco import KeypointData
 
 MOST, GAINS, LOSSES = "largest change first", "largest gain first", "largest loss first"
 EVERYONE = "everyone"

@@ -25,7 +25,7 @@ const HELP = [
   ["Ctrl+Z", "undo; Ctrl+Shift+Z or Ctrl+Y: redo"],
   ["Ctrl+S", "save"],
   ["z  f", "zoom to the person, to the whole image"],
-  ["+  −", "zoom; so does Ctrl+wheel. Drag the picture to move it"],
+  ["+  −", "zoom; so does Ctrl+wheel. Drag the image to move it"],
   ["Esc", "cancel; choose nothing"],
 ];
 
@@ -367,7 +367,7 @@ class Editor {
     this.select(this.person.id, ((this.joint ?? (by > 0 ? -1 : n)) + by + n) % n);
   }
 
-  /** A joint without a place is put where the next click is. */
+  /** A joint without a position is put where the next click is. */
   setVisibility(v, joint = this.joint) {
     if (!this.person || joint == null) return;
     if (joint !== this.joint) this.select(this.person.id, joint);
@@ -521,7 +521,7 @@ class Editor {
     const key = this.root.contains(document.activeElement) && document.activeElement.dataset.key;
     this.people.replaceChildren(...this.scene.people.map((person) => this.personRow(person)));
     this.joints.replaceChildren(...(this.person ? this.jointRows() : [html("p",
-      { class: "kptk-note" }, "Choose a person: click into the picture, or press ].")]));
+      { class: "kptk-note" }, "Choose a person: click into the image, or press ].")]));
     if (key && !this.root.contains(document.activeElement))
       (this.root.querySelector(`[data-key="${key}"]`) ?? this.root).focus({ preventScroll: true });
   }

@@ -1,4 +1,4 @@
-// The picture: zoom, pan, hover and keys. Python draws; between two pictures the last one is moved.
+// The image: zoom, pan, hover and keys. Python draws; between two drawings the last one is moved.
 const SETTLE_MS = 90;
 const NEAR = 12; // pixels from a joint at which it is told
 const KEYS = {
@@ -84,7 +84,7 @@ function render({ model, el }) {
   }
 
   function tellRoom() {
-    // Python fits the picture into the same room; it then needs no scaling here.
+    // Python fits what it draws into the same room; it then needs no scaling here.
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const room = [Math.round((el.clientWidth || 640) * ratio), model.get("height") * ratio];
     if (String(room) === String(model.get("room"))) return;
@@ -173,7 +173,7 @@ function render({ model, el }) {
   canvas.addEventListener("pointerleave", () => (tip.hidden = true));
   canvas.addEventListener("dblclick", whole);
   canvas.addEventListener("wheel", (event) => {
-    // Only with the picture in focus, so that scrolling past it does not zoom.
+    // Only with the image in focus, so that scrolling past it does not zoom.
     if (!view || document.activeElement !== canvas) return;
     event.preventDefault();
     move(event.offsetX, event.offsetY, event.deltaY > 0 ? 1.2 : 1 / 1.2);

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.simulate import gather
 from kptk.analysis.matching import METRICS
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import LEVELS, MEMBERS, Draws, Game
-from kptk.analysis.verdict import Evidence, Normal, decide, gather
+from kptk.analysis.verdict import Evidence, Normal, decide
 from kptk.analysis.whatif import FREE, GROUPS, LOWER_THRESHOLD, PERFECT_RANKING, WhatIf
 from tests.analysis.bundles import random_bundle
 

@@ -7,14 +7,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.simulate import NO_FAULTS, Faults, simulate
+from benchmarks.simulate import NO_FAULTS, Faults, gather, simulate
 from benchmarks.stickfigures import HEIGHT, WIDTH, draw_world
 from kptk.analysis.bundle import Bundle
 from kptk.analysis.labels import label_people
 from kptk.analysis.matching import assign, rank_candidates
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import idealise, play
-from kptk.analysis.verdict import Evidence, Normal, decide, gather
+from kptk.analysis.verdict import Evidence, Normal, decide
 
 OPTIONS = AnalysisOptions(n_bootstrap=200)
 IMAGES = 350

@@ -101,7 +101,7 @@ class LabServer:
 
 
 def _no_news(settings: Path) -> None:
-    """JupyterLab must not ask, over the pictures, whether it may fetch news."""
+    """JupyterLab must not ask, over the images, whether it may fetch news."""
     folder = settings / "@jupyterlab" / "apputils-extension"
     folder.mkdir(parents=True)
     answer = json.dumps({"fetchNews": "false", "checkForUpdates": False})

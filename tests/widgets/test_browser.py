@@ -78,12 +78,12 @@ def test_a_slider_acts_on_what_was_predicted(browser, data):
 
 
 def test_turning_pages_stops_at_the_ends(browser):
-    pictures = [browser.view.picture]
+    images = [browser.view.picture]
     for _ in range(N_IMAGES + 2):
         browser.go(1)
-        pictures.append(browser.view.picture)
+        images.append(browser.view.picture)
     assert browser.controls.position.value == N_IMAGES
-    assert len(set(pictures)) == N_IMAGES
+    assert len(set(images)) == N_IMAGES
     assert browser.controls.next.disabled and not browser.controls.previous.disabled
     browser.go(-100)
     assert browser.controls.position.value == 1 and browser.controls.previous.disabled
@@ -246,11 +246,11 @@ def test_a_picture_for_the_saved_notebook(browser, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, **options: shown.append(bundle))
     browser._ipython_display_()
-    widget, still = shown
+    widget, snapshot = shown
     assert "application/vnd.jupyter.widget-view+json" in widget
-    picture = Image.open(io.BytesIO(still["image/png"]))
-    assert picture.format == "PNG" and max(picture.size) == 640
-    assert widget["text/plain"] == still["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
+    image = Image.open(io.BytesIO(snapshot["image/png"]))
+    assert image.format == "PNG" and max(image.size) == 640
+    assert widget["text/plain"] == snapshot["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
 
 
 def test_images_are_read_when_they_are_looked_at(evaluation, data, monkeypatch):
@@ -297,7 +297,7 @@ SHOW = "b = kptk.PoseBrowser(ev, data, persons=persons, pipeline=kptk.create_pip
 
 
 def drawn(notebook, shown):
-    """Wait until the page has drawn a further picture; return its pixels."""
+    """Wait until the page has drawn a further image; return its pixels."""
     view = notebook.output(1).locator(".kptk-view")
     notebook.page.wait_for_function(
         "([e, n]) => Number(e.dataset.shown || 0) > n", arg=[view.element_handle(), shown]
@@ -342,7 +342,7 @@ def test_browse(notebook, lab, shots):
     first = pixels(notebook)
     notebook.shot(shots / "browser_light.png", notebook.output(1))
 
-    # keys: only the picture in focus takes them
+    # keys: only the image in focus takes them
     size = canvas.bounding_box()
     canvas.click(position={"x": 5, "y": 5})
     n = count(notebook)
@@ -418,13 +418,13 @@ def test_browse(notebook, lab, shots):
 
 @pytest.mark.browser
 def test_saved_notebook_keeps_a_picture(notebook, shots):
-    still = notebook.output(1).locator(".jp-RenderedImage")
-    assert not still.is_visible()  # the widget is alive
+    snapshot = notebook.output(1).locator(".jp-RenderedImage")
+    assert not snapshot.is_visible()  # the widget is alive
     saved = notebook.save()
-    widget, picture = saved["cells"][1]["outputs"]
-    png = base64.b64decode("".join(picture["data"]["image/png"]))
+    widget, image = saved["cells"][1]["outputs"]
+    png = base64.b64decode("".join(image["data"]["image/png"]))
     assert max(Image.open(io.BytesIO(png)).size) == 640
     assert "".join(widget["data"]["text/plain"]) == "<PoseBrowser: 3 images>"
     notebook.reload_without_kernel()
-    still.wait_for(state="visible")
+    snapshot.wait_for(state="visible")
     notebook.shot(shots / "browser_reader.png", notebook.output(1))

@@ -1,4 +1,4 @@
-"""CompareRuns: who was fixed and broken, in which order, with linked pictures."""
+"""CompareRuns: who was fixed and broken, in which order, with linked images."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_keys(compare):
 
 
 def test_a_picture_for_the_saved_notebook(compare):
-    picture = Image.open(io.BytesIO(compare.snapshot()))
-    width = round(picture.height * compare.views[0].image_size[0] / compare.views[0].image_size[1])
-    assert picture.format == "PNG" and abs(picture.width - 2 * width - 8) <= 2
-    assert np.asarray(picture.convert("RGB")).std() > 10
+    image = Image.open(io.BytesIO(compare.snapshot()))
+    width = round(image.height * compare.views[0].image_size[0] / compare.views[0].image_size[1])
+    assert image.format == "PNG" and abs(image.width - 2 * width - 8) <= 2
+    assert np.asarray(image.convert("RGB")).std() > 10
 
 
 def test_what_it_refuses(runs, data):

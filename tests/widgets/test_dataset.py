@@ -1,4 +1,4 @@
-"""The DatasetReport widget: findings, their pictures, turning, in pytest and in a browser."""
+"""The DatasetReport widget: findings, their images, turning, in pytest and in a browser."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_choosing_a_finding_shows_what_it_says_and_its_pictures(report):
     captions = [card.children[1].value for card in report.gallery.children]
     assert captions[0].startswith(f"annotation {finding.ids[0]}, image ")
     assert "kptk-chosen" in report.buttons[place]._dom_classes
-    # left (blue) and right (orange) of draw.py are both in the picture
+    # left (blue) and right (orange) of results.py are both in the image
     pixels = np.asarray(Image.open(io.BytesIO(report.pictures[0][0]))).astype(int)
     assert max(pixels.shape) > 290
     assert ((pixels[..., 2] > 200) & (pixels[..., 0] < 110)).sum() > 20

@@ -54,8 +54,8 @@ def test_images_in_the_order_given(data: KeypointData) -> None:
     image = editor._scene["image"]
     assert (image["name"], image["place"], image["count"]) == ("0001.png", 2, 2)
     assert (image["width"], image["height"]) == (96, 72)
-    picture = np.array(Image.open(io.BytesIO(editor._picture)), int)
-    assert np.abs(picture - coco_sets.picture(1)).mean() < 6  # a JPEG of that picture
+    image = np.array(Image.open(io.BytesIO(editor._picture)), int)
+    assert np.abs(image - coco_sets.picture(1)).mean() < 6  # a JPEG of that image
     assert len(editor.data) == 3  # those that are not shown are kept
 
 
@@ -185,9 +185,9 @@ def test_the_saved_file_is_loaded_for_training(data: KeypointData, tmp_path: Pat
 
 def drawn_on(png: bytes) -> float:
     """The share of pixels that are quite another colour than those of image 1."""
-    picture = np.array(Image.open(io.BytesIO(png)).convert("RGB"), int)
-    assert picture.shape == (72, 96, 3)
-    return float((np.abs(picture - coco_sets.picture(1)).max(axis=2) > 80).mean())
+    image = np.array(Image.open(io.BytesIO(png)).convert("RGB"), int)
+    assert image.shape == (72, 96, 3)
+    return float((np.abs(image - coco_sets.picture(1)).max(axis=2) > 80).mean())
 
 
 def test_a_static_picture_goes_into_the_notebook(
@@ -206,10 +206,10 @@ def test_a_static_picture_goes_into_the_notebook(
     monkeypatch.setattr("IPython.display.display", display)
     editor = LabelEditor(data)
     editor._ipython_display_()
-    live, still = shown
+    live, snapshot = shown
     assert "application/vnd.jupyter.widget-view+json" in live and "image/png" not in live
-    assert still["text/plain"] == repr(editor) == "LabelEditor(3 images, 0 edits)"
-    assert drawn_on(still["image/png"]) > 0.05  # people cover that much of the picture
+    assert snapshot["text/plain"] == repr(editor) == "LabelEditor(3 images, 0 edits)"
+    assert drawn_on(snapshot["image/png"]) > 0.05  # people cover that much of the image
     send(editor, "remove", person=11)
     send(editor, "remove", person=12)
     editor.save(tmp_path / "new.json")
@@ -217,7 +217,7 @@ def test_a_static_picture_goes_into_the_notebook(
 
 
 def test_an_image_that_cannot_be_read_is_said(data: KeypointData) -> None:
-    data.image_path(2).write_bytes(b"no picture")
+    data.image_path(2).write_bytes(b"no image")
     editor = LabelEditor(data)
     editor.next()
     assert editor._picture == b"" and editor._message["kind"] == "error"
@@ -445,7 +445,7 @@ def test_draw_place_step_and_zoom(open_notebook: Any, lab: Any) -> None:
     keys.press("Escape")
     editor.get_by_role("dialog").wait_for(state="hidden")
     assert lab.problems[former:] == [] and lab.foreign == []
-    still = notebook.output(0).locator(".jp-RenderedImage")
-    assert not still.is_visible()  # as long as the editor is alive
+    snapshot = notebook.output(0).locator(".jp-RenderedImage")
+    assert not snapshot.is_visible()  # as long as the editor is alive
     notebook.reload_without_kernel()
-    still.wait_for()
+    snapshot.wait_for()

@@ -168,8 +168,8 @@ def test_without_a_choice_there_is_nothing_to_export(explorer, tmp_path):
 
 
 def test_a_picture_for_the_saved_notebook(explorer):
-    picture = Image.open(io.BytesIO(explorer.snapshot()))
-    assert picture.format == "PNG" and picture.width == 975
+    image = Image.open(io.BytesIO(explorer.snapshot()))
+    assert image.format == "PNG" and image.width == 975
     assert "below-threshold" in repr(explorer)
 
 
@@ -316,8 +316,8 @@ def test_choose_relabel_and_export(notebook, lab, shots, tmp_path):
 
 @pytest.mark.browser
 def test_saved_notebook_keeps_a_picture(notebook, shots):
-    widget, picture = notebook.save()["cells"][1]["outputs"]
-    png = base64.b64decode("".join(picture["data"]["image/png"]))
+    widget, image = notebook.save()["cells"][1]["outputs"]
+    png = base64.b64decode("".join(image["data"]["image/png"]))
     assert Image.open(io.BytesIO(png)).width == 975
     assert "".join(widget["data"]["text/plain"]).startswith("<AnalysisExplorer: ")
     notebook.reload_without_kernel()

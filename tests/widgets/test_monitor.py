@@ -105,12 +105,12 @@ def test_a_run_that_ended_early_says_why(folder: Path) -> None:
 def test_a_live_run_is_followed_stopped_and_resumed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stills: list[str] = []  # what the notebook keeps: with a PNG, the text
+    snapshots: list[str] = []  # what the notebook keeps: with a PNG, the text
 
     class Output:
         def update(self, bundle: dict[str, Any], raw: bool) -> None:
             assert raw and bundle["image/png"].startswith(b"\x89PNG")
-            stills.append(bundle["text/plain"])
+            snapshots.append(bundle["text/plain"])
 
     monitor = TrainingMonitor(load_run(folder), interval=0.02)
     assert monitor.progress.status == "interrupted" and watchers() == 0
@@ -125,7 +125,7 @@ def test_a_live_run_is_followed_stopped_and_resumed(
     monitor.stop_button.click()
     assert "stopping" in monitor.header.value and monitor.stop_button.disabled
     until(lambda: other.progress.status == monitor.progress.status == "stopped")
-    until(lambda: stills[-1:] == ["TrainingMonitor(night: stopped, step 3 of 4)"])
+    until(lambda: snapshots[-1:] == ["TrainingMonitor(night: stopped, step 3 of 4)"])
     until(lambda: watchers() == 0)  # they end with the run
     (folder / "behaviour").write_text("finish")
     monitor.resume()

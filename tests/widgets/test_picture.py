@@ -1,4 +1,4 @@
-"""The browser's picture: a pure function. Expected values are worked out by hand."""
+"""The browser's image: a pure function. Expected values are worked out by hand."""
 
 from __future__ import annotations
 
