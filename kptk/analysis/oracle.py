@@ -215,7 +215,7 @@ def bootstrap(
     game: Game,
     n: int = 1000,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Draws:
     """Draw images with replacement, the same for all values of the game.
 

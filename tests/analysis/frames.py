@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kptk.analysis.plots import DETECTION_COLOURS, JOINT_COLOURS, PERSON_COLOURS
+from kptk.analysis.labels import DETECTION_TYPES
+from kptk.analysis.plots import JOINT_COLOURS, PERSON_COLOURS
 from kptk.skeleton import COCO17, Skeleton
 
 SHARES = {
@@ -97,7 +98,7 @@ def joints(n: int = 300, skeleton: Skeleton = COCO17, seed: int = 1) -> pd.DataF
 def detections(n: int = 600, seed: int = 2) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     score = rng.beta(2, 1, n)
-    kinds = list(DETECTION_COLOURS)
+    kinds = list(DETECTION_TYPES)
     good = rng.random(n) < score**1.5
     kind = np.where(good, "true positive", rng.choice(kinds[1:], n))
     low = rng.uniform(0, 500, (n, 2))

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle, Wedge
 
 from kptk.analysis.plots import (
-    mean_places,
+    mean_positions,
     plot_error_vectors,
     plot_flow,
     plot_heat_map,
@@ -242,11 +242,11 @@ def test_the_left_is_on_the_readers_right() -> None:
 
 
 def test_other_skeletons_need_places() -> None:
-    with pytest.raises(InputError, match="mean_places"):
+    with pytest.raises(InputError, match="mean_positions"):
         plot_manikin(frames.joints(3, CROWDPOSE14), CROWDPOSE14)
 
 
-def test_mean_places_turn_people_round() -> None:
+def test_mean_positions_turn_people_round() -> None:
     """People seen from behind are turned; left ends right of right, and joints keep apart."""
     rng = np.random.default_rng(0)
     front = np.zeros((17, 3))
@@ -255,18 +255,18 @@ def test_mean_places_turn_people_round() -> None:
     front[:, 2] = 2
     people = np.stack([front * (10, 10, 1), front * (-7, 7, 1), front * (4, 4, 1)])
     people[..., :2] += rng.normal(0, 0.1, (3, 17, 2))
-    places = mean_places(people, COCO17)
+    positions = mean_positions(people, COCO17)
     left, right = np.array(COCO17.flip_pairs).T
-    assert (places[left, 0] > 0).all()
-    assert places[left] == pytest.approx(places[right] * (-1, 1))
-    away = places[:, None] - places[None]
+    assert (positions[left, 0] > 0).all()
+    assert positions[left] == pytest.approx(positions[right] * (-1, 1))
+    away = positions[:, None] - positions[None]
     gaps = np.hypot(away[..., 0], away[..., 1]) + 9 * np.eye(17)
     assert gaps.min() > 2 * 0.27  # pies do not overlap
-    assert places[15, 1] > places[11, 1] > places[5, 1] > places[0, 1]
+    assert positions[15, 1] > positions[11, 1] > positions[5, 1] > positions[0, 1]
 
 
-def test_mean_places_without_anybody() -> None:
-    assert np.isfinite(mean_places(np.zeros((4, 14, 3)), CROWDPOSE14)).all()
+def test_mean_positions_without_anybody() -> None:
+    assert np.isfinite(mean_positions(np.zeros((4, 14, 3)), CROWDPOSE14)).all()
 
 
 def test_error_vectors_are_in_units_of_two_sigma() -> None:

@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL import Image
 
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.plots import PERSON_COLOURS, draw_people, worst_people
-from kptk.analysis.report import shown, svg, verdict_card
+from kptk.analysis.report import card, shown, svg
 from kptk.analysis.result import ErrorAnalysis
 from kptk.cli.measure import write
 from kptk.errors import InputError
@@ -135,7 +134,7 @@ def test_report_that_cannot_be_written(
     tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file.txt").write_text("")
-    monkeypatch.setattr("kptk.analysis.report.report_html", lambda *_: "text")
+    monkeypatch.setattr("kptk.analysis.report.page", lambda *_: "text")
     with pytest.raises(InputError, match="cannot be written"):
         analysis().to_html(tmp_path / path)
 
@@ -149,9 +148,7 @@ def test_command_shows_people_where_the_images_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path | None] = []
-    monkeypatch.setattr(
-        "kptk.analysis.report.report_html", lambda _, images: asked.append(images) or ""
-    )
+    monkeypatch.setattr("kptk.analysis.report.page", lambda _, images: asked.append(images) or "")
     (tmp_path / "images").mkdir()
     for data in (None, tmp_path, tmp_path / "images"):
         write(analysis(), tmp_path / "report.html", None, data)
@@ -173,13 +170,13 @@ def test_card_shows_the_four_values_and_both_costs() -> None:
 def test_card_of_one_person() -> None:
     box = (100, 100, 200, 400)
     said = ErrorAnalysis(bundle([person(box)], [found(box)]), OPTIONS, None, False)
-    assert "too little data" in verdict_card(said)
+    assert "too little data" in card(said)
 
 
 def test_card_without_draws_has_no_intervals() -> None:
     said = ErrorAnalysis(random_bundle(3), AnalysisOptions(n_bootstrap=0), None, False)
     assert said.game is not None
-    assert f">{100 * said.game.phi()[0]:+.1f}<" in verdict_card(said)
+    assert f">{100 * said.game.phi()[0]:+.1f}<" in card(said)
 
 
 def test_card_with_a_baseline_marks_it() -> None:
@@ -188,14 +185,12 @@ def test_card_with_a_baseline_marks_it() -> None:
     inputs = {**said.verdict.inputs, "baseline_phi_detector": 0.1, "baseline_phi_keypoints": 0.2}
     inputs |= {"cost_detector": 0.1234, "cost_keypoints": -0.05}
     verdict = replace(said.verdict, inputs=inputs, baseline=True)
-    fake: Any = SimpleNamespace(
-        bundle=said.bundle, game=said.game, draws=said.draws, options=said.options, verdict=verdict
-    )
-    card = verdict_card(fake)
-    read(card)
-    assert "No baseline" not in card and "above the baseline" in card
-    assert "detector +12.3, keypoint model -5.0." in card
-    assert card.count("border:1px solid;") + card.count('border:1px solid"') >= 2
+    said.__dict__["verdict"] = verdict  # in place of the one that would be computed
+    shown_card = card(said)
+    read(shown_card)
+    assert "No baseline" not in shown_card and "above the baseline" in shown_card
+    assert "detector +12.3, keypoint model -5.0." in shown_card
+    assert shown_card.count("border:1px solid;") + shown_card.count('border:1px solid"') >= 2
 
 
 @pytest.mark.parametrize(
@@ -227,7 +222,7 @@ def test_pictures_leave_out_what_cannot_be_read(folder: Path) -> None:
     pictures = list(draw_people(said.bundle, rows, folder))
     assert len(pictures) == int((rows["file_name"] != "1.png").sum())
     for one in pictures:
-        assert max(one.picture.size) <= 2 * 190 + 4 and "person " in one.caption
+        assert max(one.image.size) <= 2 * 190 + 4 and "person " in one.caption
 
 
 def test_picture_has_the_annotation_left_and_the_pose_right(tmp_path: Path) -> None:
@@ -238,7 +233,7 @@ def test_picture_has_the_annotation_left_and_the_pose_right(tmp_path: Path) -> N
     said = ErrorAnalysis(scene, OPTIONS, None, False)
     rows = said.persons.assign(detection=0)
     (one,) = draw_people(scene, rows, tmp_path)
-    pixels = np.asarray(one.picture).astype(int)
+    pixels = np.asarray(one.image).astype(int)
     half = (pixels.shape[1] - 4) // 2
     changed = [
         np.abs(part - (90, 120, 90)).sum(axis=2) > 60

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kptk.analysis import plots as palette
-from kptk.analysis.labels import DETECTION_TYPES, JOINT_LABELS, PERSON_LABELS
+from kptk.analysis.labels import JOINT_LABELS, PERSON_LABELS
 
 TABLES = {
     "joints": (palette.JOINT_COLOURS, JOINT_LABELS),
     "people": (palette.PERSON_COLOURS, PERSON_LABELS),
-    "detections": (palette.DETECTION_COLOURS, DETECTION_TYPES),
     "owners": (palette.OWNERS, PERSON_LABELS),
 }
 
@@ -21,7 +20,7 @@ def test_every_label_has_one(name: str) -> None:
     assert set(colours) == set(labels)
 
 
-@pytest.mark.parametrize("name", ["joints", "people", "detections"])
+@pytest.mark.parametrize("name", ["joints", "people"])
 def test_no_two_alike(name: str) -> None:
     colours, _ = TABLES[name]
     assert len(set(colours.values())) == len(colours)
@@ -34,7 +33,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("name", ["joints", "people", "detections"])
+@pytest.mark.parametrize("name", ["joints", "people"])
 def test_seen_on_black_and_white(name: str) -> None:
     """Fills next to a name: at least 3 on black, at least 1.25 on white (the yellow)."""
     colours, _ = TABLES[name]
