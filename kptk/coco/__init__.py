@@ -1,16 +1,19 @@
-"""COCO keypoint data: read, check, mend in memory, write, split, convert.
+"""COCO keypoint data: read, check, repair in memory, write, split, convert.
 
 COCO's (x, y, width, height) boxes live only in here.
 """
 
-from kptk.coco.dataset import split_coco, write_coco
-from kptk.coco.load import DatasetReport, KeypointData, check_coco, load_coco
+import warnings
+from typing import Any
+
+from kptk.coco.dataset import KeypointData, split_coco, write_coco
+from kptk.coco.load import CheckReport, check_coco, load_coco
 from kptk.coco.rules import DataReport, Finding
 from kptk.coco.sheets import save_sheets
 
 __all__ = [
+    "CheckReport",
     "DataReport",
-    "DatasetReport",
     "Finding",
     "KeypointData",
     "check_coco",
@@ -19,3 +22,10 @@ __all__ = [
     "split_coco",
     "write_coco",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DatasetReport":
+        warnings.warn("kptk.coco.DatasetReport is now CheckReport.", DeprecationWarning, 2)
+        return CheckReport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""What a look at a data set found: findings, reports, and how they show themselves."""
+"""What can be wrong with the records of a COCO file, how each is repaired, and how that is reported.
+
+Every rule looks at the records as the rules before it left them. Repairs happen in memory only.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,17 @@ from kptk.skeleton import COCO17, DEFAULT_SIGMA, Skeleton, good_edges, known_sig
 if TYPE_CHECKING:
     import pandas as pd
 
+Record = dict[str, Any]
 
-ERROR = "error"
+ERROR, REPAIRED, WARNING = "error", "repaired", "warning"
 
+AREA_OF_BOX = 0.53
+"""Area of a person as a share of its box where no mask says it: CrowdPose's and AI Challenger's
+evaluation take this too; it is about the mean over COCO's people."""
 
-WARNING = "warning"
-
-
-REPAIRED = "repaired"
-
-
-_ORDER = {ERROR: 0, REPAIRED: 1, WARNING: 2}
-
-
+_COLUMNS = ("code", "severity", "count", "of", "ids", "sentence", "advice")
 _SHOWN = 5
+_PEOPLE = ("person", "pedestrian", "people", "human")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Finding:
     Attributes:
         code: its stable name, e.g. ``"box-negative-size"``.
         severity: ``"error"``: numbers would be wrong, or programs fail; ``"repaired"``: an error
-            in the file that does no harm any more, since what was loaded has it mended;
+            in the file that does no harm any more, since it is repaired in what was loaded;
             ``"warning"``: may be meant, should be looked at.
         of: what ``ids`` are: ``"image"``, ``"annotation"``, ``"file"``, ``"joint"``, ``"pair"``
             or ``"category"``.
@@ -62,15 +62,8 @@ class Finding:
     @property
     def json(self) -> dict[str, Any]:
         """The finding as plain values."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "count": self.count,
-            "of": self.of,
-            "ids": [list(i) if isinstance(i, tuple) else i for i in self.ids],
-            "sentence": self.sentence,
-            "advice": self.advice,
-        }
+        ids = [list(i) if isinstance(i, tuple) else i for i in self.ids]
+        return {key: getattr(self, key) for key in _COLUMNS} | {"ids": ids}
 
     def __str__(self) -> str:
         return (
@@ -86,7 +79,7 @@ class DataReport:
     Attributes:
         title: what was looked at, e.g. ``"day val"``.
         looked_at: ``"records"`` (the annotation file), ``"files"`` (also that the images are
-            there) or ``"pictures"`` (also every picture's content).
+            there) or ``"pictures"`` (also every image's content).
         findings: errors first, then repairs, then warnings.
         statistics: counts, sizes and label balance; see :func:`kptk.coco.checks.describe`.
     """
@@ -98,12 +91,12 @@ class DataReport:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Findings that make numbers wrong or programs fail and are not mended."""
+        """Findings that make numbers wrong or programs fail and are not repaired."""
         return self._of(ERROR)
 
     @property
     def repairs(self) -> tuple[Finding, ...]:
-        """Errors of the file that what was loaded has mended."""
+        """Errors of the file that are repaired in what was loaded."""
         return self._of(REPAIRED)
 
     @property
@@ -111,13 +104,13 @@ class DataReport:
         """Findings that may be meant."""
         return self._of(WARNING)
 
+    def _of(self, severity: str) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
     @property
     def ok(self) -> bool:
         """Whether there is no error."""
         return not self.errors
-
-    def _of(self, severity: str) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.severity == severity)
 
     @property
     def json(self) -> dict[str, Any]:
@@ -134,23 +127,18 @@ class DataReport:
         """One row a finding: ``code, severity, count, of, ids, sentence, advice``."""
         import pandas as pd
 
-        columns = ["code", "severity", "count", "of", "ids", "sentence", "advice"]
-        return pd.DataFrame([finding.json for finding in self.findings], columns=columns)
-
-    def __repr__(self) -> str:
-        return "\n".join([f"{self.title}: {self.summary}", *map(str, self.findings)])
+        return pd.DataFrame([finding.json for finding in self.findings], columns=list(_COLUMNS))
 
     @property
     def summary(self) -> str:
         """The counts in one line."""
-        counts = [
-            f"{len(found)} {word}{'s' * (len(found) != 1)}"
-            for found, word in (
-                (self.errors, "error"), (self.repairs, "repair"), (self.warnings, "warning")
-            )
-        ]  # fmt: skip
+        kinds = (("error", self.errors), ("repair", self.repairs), ("warning", self.warnings))
+        counts = [f"{len(found)} {word}{'s' * (len(found) != 1)}" for word, found in kinds]
         verdict = ", ".join(counts) if self.findings else "nothing to complain about"
         return f"{verdict} (looked at {self.looked_at})"
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.title}: {self.summary}", *map(str, self.findings)])
 
     def _repr_html_(self) -> str:
         head = f"<p><b>{html.escape(self.title)}</b>: {html.escape(self.summary)}</p>"
@@ -159,28 +147,22 @@ class DataReport:
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors first, then repairs, then warnings; otherwise in the order found."""
-    return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
+    order = (ERROR, REPAIRED, WARNING)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
-def findings_table(findings: Iterable[Finding]) -> str:
+def findings_table(findings: Sequence[Finding]) -> str:
     """Findings as an HTML table; empty text for none."""
-    rows = [
-        "<tr>"
-        + "".join(
-            f'<td style="text-align:left">{html.escape(str(cell))}</td>'
-            for cell in (
-                finding.severity, finding.code, finding.count,
-                f"{finding.sentence} {finding.advice}".rstrip(),
-                f"{finding.of} {first_ids(finding.ids)}",
-            )
-        )
-        + "</tr>"
-        for finding in findings
-    ]  # fmt: skip
+    if not findings:
+        return ""
+    rows = ""
+    for f in findings:
+        what = f"{f.sentence} {f.advice}".rstrip()
+        cells = (f.severity, f.code, f.count, what, f"{f.of} {first_ids(f.ids)}")
+        text = (f'<td style="text-align:left">{html.escape(str(cell))}</td>' for cell in cells)
+        rows += f"<tr>{''.join(text)}</tr>"
     heads = "".join(f"<th>{name}</th>" for name in ("", "code", "count", "what", "which"))
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>" * bool(
-        rows
-    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def first_ids(ids: Iterable[Any]) -> str:
@@ -195,95 +177,234 @@ def title_of(path: Path, split: str | None) -> str:
     return f"{path.name} {split}" if split else path.name
 
 
-# ---- rules: What can be wrong with the annotation of a person, and how each is mended.
-
-
-Record = dict[str, Any]
-
-
-AREA_OF_BOX = 0.53
-
-
-"""Area of a person as a share of its box where no mask says it: CrowdPose's and AI Challenger's
-evaluation take this too; it is about the mean over COCO's people."""
-
-
 @dataclass(frozen=True)
-class Rule:
-    """One thing that can be wrong with an annotation.
+class Ledger:
+    """Collects findings while records are repaired.
 
     Attributes:
-        code: name of the finding.
-        wrong: whether an annotation has it.
-        mend: repairs it in place; None when nothing is known that would be right, so that the
-            annotation can only be left out.
-        sentence: what is wrong.
-        done: what ``mend`` does.
-        advice: what the user can do.
+        findings: so far.
+        repair: False: what is repaired stays an error, with a note that ``load_coco`` repairs it.
+        drop: whether leaving a record out counts as repairing it.
     """
 
-    code: str
-    wrong: Callable[[Record], bool]
-    mend: Callable[[Record], None] | None
-    sentence: str
-    done: str
-    advice: str = ""
+    findings: list[Finding]
+    repair: bool
+    drop: bool
+
+    def add(
+        self, code: str, of: str, ids: Iterable[Any], sentence: str, done: str, advice: str
+    ) -> None:
+        """Note a defect, if ``ids`` is not empty; ``done`` is how it was repaired, if it was."""
+        found = tuple(ids)
+        if not found:
+            return
+        if not done and self.drop:
+            done = "They were left out."
+        if done and self.repair:
+            self.findings.append(Finding(code, REPAIRED, of, found, f"{sentence} {done}", advice))
+            return
+        hint = f" kptk.load_coco mends this in memory: {done}" if done else ""
+        self.findings.append(Finding(code, ERROR, of, found, sentence, f"{advice}{hint}".strip()))
+
+    def warn(self, code: str, of: str, ids: Sequence[Any], sentence: str, advice: str) -> None:
+        """Note what may be meant, if ``ids`` is not empty."""
+        if ids:
+            self.findings.append(Finding(code, WARNING, of, tuple(ids), sentence, advice))
 
 
-def people_rules(n_joints: int) -> list[Rule]:
+def repair_images(content: Record, ledger: Ledger) -> None:
+    """Check and repair the image records: ids, names."""
+    images: list[Record] = content["images"]
+    numbered = [image for image in images if is_id(image.get("id"))]
+    kept: dict[int, Record] = {}
+    nameless: list[int] = []
+    twice: list[int] = []
+    clash: list[int] = []
+    for image in numbered:
+        if not image.get("file_name") or not isinstance(image["file_name"], str):
+            nameless.append(image["id"])
+            continue
+        first = kept.setdefault(image["id"], image)
+        if first is not image:
+            same = first["file_name"] == image["file_name"]
+            (twice if same else clash).append(image["id"])
+    for number in set(clash):
+        del kept[number]
+    bad = [f"#{i}" for i, image in enumerate(images) if not is_id(image.get("id"))]
+    for code, ids, sentence, done, advice in (
+        ("image-id-missing", bad, "Images have no id, or one that is no whole number.",
+         "", "Give every image its own number."),
+        ("image-name-missing", nameless, "Images have no file_name.",
+         "", "Give every image the path of its file, relative to the image folder."),
+        ("image-listed-twice", twice, "Images are listed more than once.",
+         "The first record was kept.", ""),
+        ("image-id-duplicate", clash,
+         "Several images have the same id, so it is open which one a label belongs to.",
+         "", "Give every image its own id."),
+    ):  # fmt: skip
+        ledger.add(code, "image", ids, sentence, done, advice)
+    content["images"] = list(kept.values())
+    leave_out_images(content, {image.get("id") for image in images})
+
+
+def leave_out_images(content: Record, former: Iterable[Any]) -> None:
+    """Leave out the annotations of images that were among ``former`` and are no longer there."""
+    gone = {repr(i) for i in former} - {repr(image["id"]) for image in content["images"]}
+    labels = content["annotations"]
+    content["annotations"] = [a for a in labels if repr(a.get("image_id")) not in gone]
+
+
+def repair_links(content: Record, ledger: Ledger) -> None:
+    """Check and repair what annotations refer to: their image and category."""
+    categories = {category.get("id") for category in content["categories"]}
+    images = {image["id"] for image in content["images"]}
+    only = next(iter(categories)) if len(categories) == 1 else None
+    lost = [a for a in content["annotations"] if a.get("category_id") not in categories]
+    ledger.add(
+        "category-unknown", "annotation", map(_label, lost),
+        "Annotations have a category_id that is not in categories.",
+        f"They were given the only category there is, {only}." if only is not None else "",
+        "Correct the category_id.",
+    )  # fmt: skip
+    for annotation in lost:
+        annotation["category_id"] = only
+    annotations = [a for a in content["annotations"] if a["category_id"] is not None]
+    ledger.add(
+        "image-unknown", "annotation",
+        (_label(a) for a in annotations if a.get("image_id") not in images),
+        "Annotations have an image_id that is not in images.", "They were left out.",
+        "Correct the image_id, or add the image.",
+    )  # fmt: skip
+    content["annotations"] = [a for a in annotations if a.get("image_id") in images]
+
+
+def repair_ids(content: Record, ledger: Ledger) -> None:
+    """Check and repair the annotations' ids: copies, and ids missing, 0, or given twice."""
+    unique: dict[Any, Record] = {}
+    copies = []
+    for annotation in content["annotations"]:
+        parts = ("image_id", "category_id", "iscrowd", "bbox", "keypoints")
+        first = unique.setdefault(tuple(_hashable(annotation.get(p)) for p in parts), annotation)
+        if first is not annotation:
+            copies.append(_label(annotation))
+    annotations = content["annotations"] = list(unique.values())
+    next_id = max((a["id"] for a in annotations if is_id(a.get("id"))), default=0) + 1
+    seen: set[Any] = {0}
+    missing: list[str] = []
+    zero: list[int] = []
+    twice: list[int] = []
+    for index, annotation in enumerate(annotations):
+        number = annotation.get("id")
+        if not is_id(number):
+            missing.append(f"#{index}")
+        elif number not in seen:
+            seen.add(number)
+            continue
+        else:
+            (twice if number else zero).append(number)
+        annotation["id"] = next_id
+        next_id += 1
+    renumbered = "They were given new ids."
+    for code, ids, sentence, done, advice in (
+        ("annotation-copied", copies,
+         "Annotations repeat the box and points of another one on the same image.",
+         "The copies were left out.", "Remove the copies."),
+        ("id-missing", missing, "Annotations have no id, or one that is no whole number.",
+         renumbered, ""),
+        ("id-zero", zero, "An annotation has the id 0, which pycocotools takes for unmatched: "
+         "its person can never be found.", renumbered, "Count ids from 1."),
+        ("id-duplicate", twice, "Annotations share an id; pycocotools then scores one of them "
+         "twice.", renumbered, "Give every annotation its own id."),
+    ):  # fmt: skip
+        ledger.add(code, "annotation", ids, sentence, done, advice)
+
+
+def _hashable(value: Any) -> Any:
+    """Equal for equal lists of numbers, be they written 5 or 5.0."""
+    key = tuple(value) if isinstance(value, list) else value
+    try:
+        hash(key)
+    except TypeError:  # something else than numbers, which a later rule will name
+        return repr(value)
+    return key
+
+
+def _label(annotation: Record) -> Any:
+    return annotation.get("id", "without id")
+
+
+def repair_people(content: Record, category_id: int, n_joints: int, ledger: Ledger) -> None:
+    """Check and repair the annotations of the keypoint category, rule by rule."""
+    others = [a for a in content["annotations"] if a["category_id"] != category_id]
+    kept = [a for a in content["annotations"] if a["category_id"] == category_id]
+    for code, is_wrong, repair, sentence, done, advice in _rules(n_joints):
+        wrong = [annotation for annotation in kept if is_wrong(annotation)]
+        ledger.add(code, "annotation", (a["id"] for a in wrong), sentence, done, advice)
+        if repair is not None:
+            for annotation in wrong:
+                repair(annotation)
+        else:
+            out = set(map(id, wrong))
+            kept = [annotation for annotation in kept if id(annotation) not in out]
+    content["annotations"] = sorted([*kept, *others], key=lambda a: a["id"])
+
+
+# Code, whether an annotation has it, what repairs it in place (None: nothing is known that would be
+# right, so that the annotation can only be left out), sentence, what the repair does, advice.
+Rule = tuple[str, Callable[[Record], bool], Callable[[Record], object] | None, str, str, str]
+
+
+def _rules(n_joints: int) -> list[Rule]:
     """The rules for a person with ``n_joints`` joints (0: boxes only), in the order applied."""
-    rules = [*_BOX_RULES]
-    if n_joints:
-        rules += _keypoint_rules(n_joints)
-    return rules
-
-
-def _keypoint_rules(n_joints: int) -> list[Rule]:
-    def fill(annotation: Record) -> None:
-        annotation["keypoints"] = [0] * (3 * n_joints)
-
-    return [
-        Rule(
-            "keypoints-missing", lambda a: not a.get("keypoints") and not a["iscrowd"], fill,
-            "Persons have no keypoints, not even unlabelled ones.",
-            "They count as persons without labelled points.",
-        ),
-        Rule("crowd-keypoints", lambda a: not a.get("keypoints"), fill,
-             "Crowds have no keypoints, not even unlabelled ones.",
-             "They were given unlabelled points."),
-        Rule(
-            "keypoints-length", lambda a: not _is_numbers(a["keypoints"], 3 * n_joints), None,
-            f"The keypoints are not {3 * n_joints} numbers: x, y, v for each of {n_joints} joints.",
-            "", "Label all joints in the category's order; joints without a label are 0, 0, 0.",
-        ),
-        Rule(
-            "keypoints-not-finite", _has_nan, _clear_nan,
-            "Keypoints hold NaN or infinity, which pycocotools takes for a perfect match.",
-            "Those points count as not labelled.",
-        ),
-        Rule(
-            "visibility-range", _has_odd_visibility, _clear_odd_visibility,
-            "Keypoints have a visibility other than 0 (not labelled), 1 (hidden) or 2 (visible).",
-            "What it means is unknown, so those points count as not labelled.",
-            "Write 0, 1 or 2; AI Challenger's 3 means not labelled.",
-        ),
-        Rule(
-            "num-keypoints-missing", lambda a: a.get("num_keypoints") is None, _count,
-            "num_keypoints is missing.", "The labelled points were counted.",
-        ),
-        Rule(
-            "num-keypoints-wrong", lambda a: a["num_keypoints"] != labelled(a), _count,
-            "num_keypoints is not the number of points with v > 0; with too many, pycocotools "
-            "gives away a free match.", "The labelled points were counted.",
-        ),
+    area_done = f"It was taken from the mask, or else is {AREA_OF_BOX} times the box's."
+    boxes: list[Rule] = [
+        ("iscrowd-missing", lambda a: a.get("iscrowd") is None, lambda a: a.update(iscrowd=0),
+         "iscrowd is missing.", "It was set to 0.", ""),
+        ("box-invalid", lambda a: not _is_finite(a.get("bbox"), 4), None,
+         "The bbox is not four finite numbers (x, y, width, height).", "", ""),
+        ("box-negative-size", lambda a: min(a["bbox"][2:]) < 0, _swap_corners,
+         "Boxes have a negative width or height.", "Their corners were swapped.",
+         "Boxes are (x, y, width, height) from the top left corner."),
+        ("box-empty", lambda a: 0 in a["bbox"][2:], None,
+         "Boxes have no width or no height.", "", "Draw the box, or remove the annotation."),
+        ("area-missing", lambda a: a.get("area") is None, _compute_area,
+         "area is missing.", area_done, ""),
+        ("area-zero", lambda a: not _is_area(a["area"]), _compute_area,
+         "area is 0 or no positive number; pycocotools then finds no match for the person.",
+         area_done, ""),
     ]  # fmt: skip
-
-
-def _set(key: str, value: Any) -> Callable[[Record], None]:
-    def mend(annotation: Record) -> None:
-        annotation[key] = value
-
-    return mend
+    if not n_joints:
+        return boxes
+    size = 3 * n_joints
+    counted = "The labelled points were counted."
+    return [
+        *boxes,
+        ("keypoints-missing", lambda a: not a.get("keypoints") and not a["iscrowd"],
+         lambda a: a.update(keypoints=[0] * size),
+         "Persons have no keypoints, not even unlabelled ones.",
+         "They count as persons without labelled points.", ""),
+        ("crowd-keypoints", lambda a: not a.get("keypoints"),
+         lambda a: a.update(keypoints=[0] * size),
+         "Crowds have no keypoints, not even unlabelled ones.",
+         "They were given unlabelled points.", ""),
+        ("keypoints-length", lambda a: not _is_numbers(a["keypoints"], size), None,
+         f"The keypoints are not {size} numbers: x, y, v for each of {n_joints} joints.",
+         "", "Label all joints in the category's order; joints without a label are 0, 0, 0."),
+        ("keypoints-not-finite", lambda a: not _is_finite(a["keypoints"]),
+         lambda a: _clear(a, lambda *xyv: not _is_finite(list(xyv))),
+         "Keypoints hold NaN or infinity, which pycocotools takes for a perfect match.",
+         "Those points count as not labelled.", ""),
+        ("visibility-range", lambda a: not set(a["keypoints"][2::3]) <= {0, 1, 2},
+         lambda a: _clear(a, lambda _x, _y, v: v not in (0, 1, 2)),
+         "Keypoints have a visibility other than 0 (not labelled), 1 (hidden) or 2 (visible).",
+         "What it means is unknown, so those points count as not labelled.",
+         "Write 0, 1 or 2; AI Challenger's 3 means not labelled."),
+        ("num-keypoints-missing", lambda a: a.get("num_keypoints") is None, _count,
+         "num_keypoints is missing.", counted, ""),
+        ("num-keypoints-wrong", lambda a: a["num_keypoints"] != labelled(a), _count,
+         "num_keypoints is not the number of points with v > 0; with too many, pycocotools "
+         "gives away a free match.", counted, ""),
+    ]  # fmt: skip
 
 
 def _swap_corners(annotation: Record) -> None:
@@ -291,13 +412,18 @@ def _swap_corners(annotation: Record) -> None:
     annotation["bbox"] = [min(x, x + w), min(y, y + h), abs(w), abs(h)]
 
 
-def _has_no_area(annotation: Record) -> bool:
-    area = annotation["area"]
-    return not _is_number(area) or not math.isfinite(area) or area <= 0
-
-
 def _compute_area(annotation: Record) -> None:
     annotation["area"] = area_of(annotation)
+
+
+def _count(annotation: Record) -> None:
+    annotation["num_keypoints"] = labelled(annotation)
+
+
+def _clear(annotation: Record, wrong: Callable[[Any, Any, Any], bool]) -> None:
+    values = annotation["keypoints"]
+    triples = [values[i : i + 3] for i in range(0, len(values), 3)]
+    annotation["keypoints"] = [v for t in triples for v in ([0, 0, 0] if wrong(*t) else t)]
 
 
 def area_of(annotation: Record) -> float:
@@ -308,23 +434,18 @@ def area_of(annotation: Record) -> float:
         shapes = [shape for shape in segmentation if _is_numbers(shape) and len(shape) >= 6]
         area = sum(map(polygon_area, shapes))
     elif isinstance(segmentation, dict):
-        area = _run_lengths_area(segmentation)
+        counts = segmentation.get("counts")
+        if isinstance(counts, list):
+            area = float(sum(counts[1::2]))  # off, on, off, on, ...
+        elif isinstance(counts, str):
+            from pycocotools import mask
+
+            try:
+                area = float(mask.area({"size": segmentation["size"], "counts": counts.encode()}))
+            except (KeyError, TypeError, ValueError):
+                area = 0.0
     _, _, width, height = annotation["bbox"]
     return area if area > 0 else AREA_OF_BOX * width * height
-
-
-def _run_lengths_area(segmentation: Record) -> float:
-    counts = segmentation.get("counts")
-    if isinstance(counts, list):
-        return float(sum(counts[1::2]))  # off, on, off, on, ...
-    if not isinstance(counts, str):
-        return 0.0
-    from pycocotools import mask
-
-    try:
-        return float(mask.area({"size": segmentation["size"], "counts": counts.encode()}))
-    except (KeyError, TypeError, ValueError):
-        return 0.0
 
 
 def polygon_area(points: list[float]) -> float:
@@ -339,42 +460,9 @@ def labelled(annotation: Record) -> int:
     return sum(v > 0 for v in annotation["keypoints"][2::3])
 
 
-def _count(annotation: Record) -> None:
-    annotation["num_keypoints"] = labelled(annotation)
-
-
-def _has_nan(annotation: Record) -> bool:
-    values = annotation["keypoints"]
-    return None in values or not math.isfinite(sum(values))
-
-
-def _clear_nan(annotation: Record) -> None:
-    _clear(annotation, lambda *p: any(value is None or not math.isfinite(value) for value in p))
-
-
-def _has_odd_visibility(annotation: Record) -> bool:
-    return not set(annotation["keypoints"][2::3]) <= {0, 1, 2}
-
-
-def _clear_odd_visibility(annotation: Record) -> None:
-    _clear(annotation, lambda _x, _y, v: v not in (0, 1, 2))
-
-
-def _clear(annotation: Record, wrong: Callable[[Any, Any, Any], bool]) -> None:
-    points = list(annotation["keypoints"])
-    for i in range(0, len(points), 3):
-        if wrong(points[i], points[i + 1], points[i + 2]):
-            points[i : i + 3] = [0, 0, 0]
-    annotation["keypoints"] = points
-
-
 def is_id(value: object) -> bool:
     """Whether it is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_numbers(value: object, length: int | None = None) -> bool:
@@ -386,232 +474,13 @@ def _is_numbers(value: object, length: int | None = None) -> bool:
     )
 
 
-def _is_box(annotation: Record) -> bool:
-    box = annotation.get("bbox")
-    return _is_numbers(box, 4) and all(v is not None and math.isfinite(v) for v in box or ())
+def _is_finite(value: Any, length: int | None = None) -> bool:
+    """Whether it is a list of finite numbers."""
+    return _is_numbers(value, length) and None not in value and math.isfinite(sum(value))
 
 
-_BOX_RULES = [
-    Rule("iscrowd-missing", lambda a: a.get("iscrowd") is None, _set("iscrowd", 0),
-         "iscrowd is missing.", "It was set to 0."),
-    Rule("box-invalid", lambda a: not _is_box(a), None,
-         "The bbox is not four finite numbers (x, y, width, height).", ""),
-    Rule("box-negative-size", lambda a: a["bbox"][2] < 0 or a["bbox"][3] < 0, _swap_corners,
-         "Boxes have a negative width or height.", "Their corners were swapped.",
-         "Boxes are (x, y, width, height) from the top left corner."),
-    Rule("box-empty", lambda a: a["bbox"][2] == 0 or a["bbox"][3] == 0, None,
-         "Boxes have no width or no height.", "", "Draw the box, or remove the annotation."),
-    Rule("area-missing", lambda a: a.get("area") is None, _compute_area,
-         "area is missing.",
-         f"It was taken from the mask, or else is {AREA_OF_BOX} times the box's."),
-    Rule("area-zero", _has_no_area, _compute_area,
-         "area is 0 or no positive number; pycocotools then finds no match for the person.",
-         f"It was taken from the mask, or else is {AREA_OF_BOX} times the box's."),
-]  # fmt: skip
-
-
-# ---- records: The records of a COCO file: what is wrong with them, and how each is mended.
-#
-# Every rule looks at the records as the rules before it left them. Mending happens in memory only.
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """Collects findings; ``repair`` says how those are called that were mended.
-
-    Attributes:
-        repair: False: they stay errors, with a note that ``load_coco`` mends them.
-        drop: whether leaving a record out counts as mending it.
-    """
-
-    findings: list[Finding]
-    repair: bool
-    drop: bool
-
-    def add(
-        self,
-        code: str,
-        of: str,
-        ids: Iterable[Any],
-        sentence: str,
-        done: str = "",
-        advice: str = "",
-    ) -> None:
-        """Note a defect, if ``ids`` is not empty; ``done`` is how it was mended, if it was."""
-        found = tuple(ids)
-        if not found:
-            return
-        if not done and self.drop:
-            done = "They were left out."
-        if done and self.repair:
-            self.findings.append(Finding(code, REPAIRED, of, found, f"{sentence} {done}", advice))
-            return
-        hint = f" kptk.load_coco mends this in memory: {done}" if done else ""
-        self.findings.append(Finding(code, ERROR, of, found, sentence, f"{advice}{hint}".strip()))
-
-
-def mend_images(content: Record, ledger: Ledger) -> None:
-    """Check and mend the image records: ids, names."""
-    images: list[Record] = content["images"]
-    bad = [f"#{i}" for i, image in enumerate(images) if not is_id(image.get("id"))]
-    ledger.add(
-        "image-id-missing", "image", bad, "Images have no id, or one that is no whole number.",
-        advice="Give every image its own number.",
-    )  # fmt: skip
-    nameless = [image["id"] for image in images if is_id(image.get("id")) and not _name(image)]
-    ledger.add(
-        "image-name-missing", "image", nameless, "Images have no file_name.",
-        advice="Give every image the path of its file, relative to the image folder.",
-    )  # fmt: skip
-    named = [image for image in images if is_id(image.get("id")) and _name(image)]
-    content["images"] = _unique_images(named, ledger)
-    leave_out_images(content, {image.get("id") for image in images})
-
-
-def leave_out_images(content: Record, former: Iterable[Any]) -> None:
-    """Leave out the annotations of images that were among ``former`` and are no longer there."""
-    gone = {repr(i) for i in former} - {repr(image["id"]) for image in content["images"]}
-    content["annotations"] = [
-        a for a in content["annotations"] if repr(a.get("image_id")) not in gone
-    ]
-
-
-def _unique_images(images: list[Record], ledger: Ledger) -> list[Record]:
-    kept: dict[int, Record] = {}
-    twice: list[int] = []
-    clash: list[int] = []
-    for image in images:
-        first = kept.setdefault(image["id"], image)
-        if first is not image:
-            (twice if _name(first) == _name(image) else clash).append(image["id"])
-    ledger.add(
-        "image-listed-twice", "image", twice, "Images are listed more than once.",
-        "The first record was kept.",
-    )  # fmt: skip
-    ledger.add(
-        "image-id-duplicate", "image", clash,
-        "Several images have the same id, so it is open which one a label belongs to.",
-        advice="Give every image its own id.",
-    )  # fmt: skip
-    for number in set(clash):
-        del kept[number]
-    return list(kept.values())
-
-
-def mend_links(content: Record, ledger: Ledger) -> None:
-    """Check and mend what annotations refer to: their image and category."""
-    annotations: list[Record] = content["annotations"]
-    categories = {category.get("id") for category in content["categories"]}
-    lost = [a for a in annotations if a.get("category_id") not in categories]
-    only = next(iter(categories)) if len(categories) == 1 else None
-    ledger.add(
-        "category-unknown", "annotation", map(_label, lost),
-        "Annotations have a category_id that is not in categories.",
-        f"They were given the only category there is, {only}." if only is not None else "",
-        "Correct the category_id.",
-    )  # fmt: skip
-    for annotation in lost:
-        annotation["category_id"] = only
-    annotations = [a for a in annotations if a["category_id"] is not None]
-    images = {image["id"] for image in content["images"]}
-    orphans = [_label(a) for a in annotations if a.get("image_id") not in images]
-    ledger.add(
-        "image-unknown", "annotation", orphans,
-        "Annotations have an image_id that is not in images.", "They were left out.",
-        "Correct the image_id, or add the image.",
-    )  # fmt: skip
-    content["annotations"] = [a for a in annotations if a.get("image_id") in images]
-
-
-def mend_ids(content: Record, ledger: Ledger) -> None:
-    """Check and mend the annotations' ids: missing, 0, or given more than once."""
-    annotations = _without_copies(content["annotations"], ledger)
-    next_id = max((a["id"] for a in annotations if is_id(a.get("id"))), default=0) + 1
-    seen: set[int] = set()
-    missing, zero, twice = [], [], []
-    for place, annotation in enumerate(annotations):
-        number: Any = annotation.get("id")
-        if not is_id(number):
-            missing.append(f"#{place}")
-        elif number == 0:
-            zero.append(number)
-        elif number in seen:
-            twice.append(number)
-        else:
-            seen.add(number)
-            continue
-        annotation["id"] = next_id
-        next_id += 1
-    done = "They were given new ids."
-    ledger.add("id-missing", "annotation", missing,
-               "Annotations have no id, or one that is no whole number.", done)  # fmt: skip
-    ledger.add("id-zero", "annotation", zero,
-               "An annotation has the id 0, which pycocotools takes for unmatched: "
-               "its person can never be found.", done, "Count ids from 1.")  # fmt: skip
-    ledger.add("id-duplicate", "annotation", twice,
-               "Annotations share an id; pycocotools then scores one of them twice.", done,
-               "Give every annotation its own id.")  # fmt: skip
-    content["annotations"] = annotations
-
-
-def _without_copies(annotations: list[Record], ledger: Ledger) -> list[Record]:
-    kept: list[Record] = []
-    copies: list[Record] = []
-    seen: set[Any] = set()
-    for annotation in annotations:
-        parts = ("image_id", "category_id", "iscrowd", "bbox", "keypoints")
-        key = tuple(_hashable(annotation.get(part)) for part in parts)
-        (copies if key in seen else kept).append(annotation)
-        seen.add(key)
-    ledger.add(
-        "annotation-copied", "annotation", map(_label, copies),
-        "Annotations repeat the box and points of another one on the same image.",
-        "The copies were left out.", "Remove the copies.",
-    )  # fmt: skip
-    return kept
-
-
-def mend_people(content: Record, category_id: int, n_joints: int, ledger: Ledger) -> None:
-    """Check and mend the annotations of the keypoint category, rule by rule."""
-    kept = [a for a in content["annotations"] if a["category_id"] == category_id]
-    for rule in people_rules(n_joints):
-        wrong = [annotation for annotation in kept if rule.wrong(annotation)]
-        ledger.add(
-            rule.code, "annotation", (a["id"] for a in wrong), rule.sentence, rule.done, rule.advice
-        )
-        if rule.mend is not None:
-            for annotation in wrong:
-                rule.mend(annotation)
-        else:
-            out = set(map(id, wrong))
-            kept = [annotation for annotation in kept if id(annotation) not in out]
-    others = (a for a in content["annotations"] if a["category_id"] != category_id)
-    content["annotations"] = sorted([*kept, *others], key=lambda a: a["id"])
-
-
-def _hashable(value: Any) -> Any:
-    """Equal for equal lists of numbers, be they written 5 or 5.0."""
-    key = tuple(value) if isinstance(value, list) else value
-    try:
-        hash(key)
-    except TypeError:  # something else than numbers, which a later rule will name
-        return repr(value)
-    return key
-
-
-def _name(image: Record) -> str:
-    name = image.get("file_name")
-    return name if isinstance(name, str) else ""
-
-
-def _label(annotation: Record) -> Any:
-    return annotation.get("id", "without id")
-
-
-# ---- category: Which category of a COCO file is the people, and what its skeleton is.
-
-
-_PEOPLE = ("person", "pedestrian", "people", "human")
+def _is_area(value: object) -> bool:
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def choose_category(
@@ -634,13 +503,35 @@ def choose_category(
     if not candidates:
         raise DataError("The file must have a category for people. Got an empty list.")
     category = next((c for c in candidates if c in named), candidates[0])
+    name = category.get("name")
     if len(candidates) > 1:
-        _warn(ledger, "category-several", "category", [c.get("name") for c in candidates],
-              f"Several categories could be people; {category.get('name')!r} is used.")  # fmt: skip
+        sentence = f"Several categories could be people; {name!r} is used."
+        names = [c.get("name") for c in candidates]
+        ledger.warn("category-several", "category", names, sentence, "")
     if not category.get("keypoints"):
         _name_joints(content, category, ledger)
     skeleton = skeleton_of(category, sigmas, flip_pairs)
-    _judge_skeleton(category, skeleton, sigmas, ledger)
+    pairs = category.get("skeleton") or []
+    bad = [pair for pair in pairs if not good_edges([pair], len(skeleton))]
+    ledger.warn(
+        "skeleton-edges", "joint", [tuple(p) if isinstance(p, list) else p for p in bad],
+        f"Limbs in 'skeleton' join no two of the {len(skeleton)} joints (counted from 1). "
+        "They were left out; only drawings use them.",
+        "CrowdPose's own file carries COCO's limbs: correct them for your joints.",
+    )  # fmt: skip
+    unknown = [joint for joint in skeleton.names if known_sigma(joint) is None]
+    ledger.warn(
+        "sigmas-assumed", "joint", unknown if sigmas is None else [],
+        "No OKS sigma is known for these joints; the mean of COCO's 17, "
+        f"{DEFAULT_SIGMA:.4f}, was taken.",
+        "Pass sigmas=, one for each joint, if you know better; AP depends on them.",
+    )  # fmt: skip
+    sideless = len(skeleton) > 1 and not skeleton.flip_pairs and skeleton.mirrored is None
+    ledger.warn(
+        "flip-pairs-none", "category", [name] if sideless else [],
+        "No joint's name says left or right, so nothing is swapped when images are flipped.",
+        "Pass flip_pairs=[(left, right), ...], 0-based, or [] if there are none.",
+    )  # fmt: skip
     return category["id"], skeleton
 
 
@@ -662,42 +553,3 @@ def _name_joints(content: dict[str, Any], category: dict[str, Any], ledger: Ledg
         "COCO's 17 were assumed." if count == len(COCO17) else f"{count} numbers were assumed.",
         "Add 'keypoints' (names) and 'skeleton' (pairs of 1-based numbers) to the category.",
     )  # fmt: skip
-
-
-def _judge_skeleton(
-    category: dict[str, Any], skeleton: Skeleton, sigmas: Sequence[float] | None, ledger: Ledger
-) -> None:
-    pairs = category.get("skeleton") or []
-    good = good_edges(pairs, len(skeleton))
-    bad = (
-        [p for p in pairs if good_edges([p], len(skeleton)) == []]
-        if len(good) != len(pairs)
-        else []
-    )
-    _warn(
-        ledger, "skeleton-edges", "joint", [tuple(p) if isinstance(p, list) else p for p in bad],
-        f"Limbs in 'skeleton' join no two of the {len(skeleton)} joints (counted from 1). "
-        "They were left out; only drawings use them.",
-        "CrowdPose's own file carries COCO's limbs: correct them for your joints.",
-    )  # fmt: skip
-    if sigmas is None:
-        unknown = [name for name in skeleton.names if known_sigma(name) is None]
-        _warn(
-            ledger, "sigmas-assumed", "joint", unknown,
-            "No OKS sigma is known for these joints; the mean of COCO's 17, "
-            f"{DEFAULT_SIGMA:.4f}, was taken.",
-            "Pass sigmas=, one for each joint, if you know better; AP depends on them.",
-        )  # fmt: skip
-    if len(skeleton) > 1 and not skeleton.flip_pairs and skeleton.mirrored is None:
-        _warn(
-            ledger, "flip-pairs-none", "category", [category.get("name")],
-            "No joint's name says left or right, so nothing is swapped when images are flipped.",
-            "Pass flip_pairs=[(left, right), ...], 0-based, or [] if there are none.",
-        )  # fmt: skip
-
-
-def _warn(
-    ledger: Ledger, code: str, of: str, ids: Sequence[Any], sentence: str, advice: str = ""
-) -> None:
-    if ids:
-        ledger.findings.append(Finding(code, WARNING, of, tuple(ids), sentence, advice))

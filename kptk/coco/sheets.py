@@ -1,48 +1,36 @@
-"""Pictures of the worst: one sheet a finding, drawn from the annotation file as it stands."""
+"""Contact sheets of the worst: one a finding, drawn from the annotation file as it stands."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from kptk.coco.load import CheckReport, DataFiles, read_document
+from kptk.coco.rules import Finding
 from kptk.errors import DataError, InputError
 from kptk.files import replacing
 from kptk.io.images import read_image
 from kptk.skeleton import Skeleton, skeleton_of
 
-if TYPE_CHECKING:
-    from kptk.coco.load import DataFiles, DatasetReport
-    from kptk.coco.rules import Finding
-
-
-_TILE = 300  # pixels
-
-
-_CAPTION = 16
-
-
+_TILE, _CAPTION = 300, 16  # pixels
 _GREY = 128
-
-
 _MARGIN = 0.2
-
-
 _ENLARGED = 4.0
 
 
 def save_sheets(
-    found: DatasetReport, folder: str | os.PathLike[str], *, tiles: int = 6
+    found: CheckReport, folder: str | os.PathLike[str], *, tiles: int = 6
 ) -> list[Path]:
-    """Save one picture a finding, with its first (worst) images or persons side by side.
+    """Save one contact sheet a finding, with its first (worst) images or people side by side.
 
     Args:
-        found: of :func:`kptk.coco.load.check_coco`.
+        found: of :func:`kptk.coco.check_coco`.
         folder: receives ``{split}_{code}.jpg``; it is made, files of these names are replaced.
         tiles: how many a sheet.
 
@@ -60,45 +48,36 @@ def save_sheets(
         for split, finding in found.findings:
             sheet = sheet_of(finding, split, records, tiles)
             if sheet is not None:
-                name = f"{split.replace('/', '-')}_{finding.code}.jpg"
-                with replacing(target / name) as temporary:
+                file = target / f"{split.replace('/', '-')}_{finding.code}.jpg"
+                with replacing(file) as temporary:
                     sheet.save(temporary, "JPEG", quality=90)
-                saved.append(target / name)
+                saved.append(file)
     except OSError as error:
         raise DataError(f"Pictures cannot be written to {target}: {error}.") from error
     return saved
 
 
 class Records:
-    """The records of an annotation file as they stand there, by id."""
+    """The records of an annotation file as they stand there, by id; ids may be of any type."""
 
     def __init__(self, files: DataFiles) -> None:
-        from kptk.coco.load import read_document
+        def by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            return {repr(record.get("id")): record for record in reversed(list(records))}
 
-        self.folder = files.images
         content = read_document(files.annotations)
-        self.images = _by_id(content["images"])
-        self.annotations = _by_id(content["annotations"])
-        categories = [c for c in content["categories"] if c.get("keypoints")]
-        self.skeleton = skeleton_of(categories[0] if categories else {})
+        self.folder = files.images
+        self.images = by_id(content["images"])
+        self.annotations = by_id(content["annotations"])
+        posed = (c for c in content["categories"] if c.get("keypoints"))
+        self.skeleton = skeleton_of(next(posed, {}))
 
     def read(self, image_id: Any) -> NDArray[np.uint8] | None:
         """An image, or None where it cannot be shown."""
-        image = self.images.get(repr(image_id))
-        if image is None or not isinstance(image.get("file_name"), str):
-            return None
+        name = self.images.get(repr(image_id), {}).get("file_name")
         try:
-            return read_image(self.folder / image["file_name"])
+            return read_image(self.folder / name) if isinstance(name, str) else None
         except InputError:
             return None
-
-
-def _by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Ids may be of any type in a faulty file."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        found.setdefault(repr(record.get("id")), record)
-    return found
 
 
 def sheet_of(
@@ -113,25 +92,28 @@ def sheet_of(
         tiles: how many at most.
     """
     splits = [records[name] for name in split.split("/") if name in records]
-    parts: list[Image.Image] = []
+    shown: list[tuple[NDArray[np.uint8], str]] = []
     for number in finding.ids[: 3 * tiles]:
-        if len(parts) < tiles:
-            parts += [_tile(pixels, text) for pixels, text in pictures_of(finding, number, splits)]
-    if not parts:
+        if len(shown) < tiles:
+            shown += pictures_of(finding, number, splits)
+    if not shown:
         return None
-    columns = min(len(parts), 3)
-    rows = -(-len(parts) // columns)
+    columns = min(len(shown), 3)
+    rows = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * _TILE, rows * (_TILE + _CAPTION)), "white")
-    for place, tile in enumerate(parts):
-        row, column = divmod(place, columns)
-        sheet.paste(tile, (column * _TILE, row * (_TILE + _CAPTION)))
+    for index, (pixels, caption) in enumerate(shown):
+        left, top = index % columns * _TILE, index // columns * (_TILE + _CAPTION)
+        image = Image.fromarray(pixels)
+        image.thumbnail((_TILE - 4, _TILE - 4))
+        sheet.paste(image, (left + 2, top + _CAPTION))
+        ImageDraw.Draw(sheet).text((left + 3, top + 2), caption, fill="black")
     return sheet
 
 
 def pictures_of(
     finding: Finding, number: Any, splits: list[Records]
 ) -> list[tuple[NDArray[np.uint8], str]]:
-    """The picture of one id with its caption: the person, the image, or both images of a pair.
+    """The image of one id with its caption: the person, the image, or both images of a pair.
 
     Args:
         finding: one of whose ``ids`` it is.
@@ -143,51 +125,44 @@ def pictures_of(
     """
     if finding.of == "pair":
         pairs = zip(number, (splits[0], splits[-1]), strict=True)
-        shown = [(image_id, records.read(image_id)) for image_id, records in pairs]
-        known = [(pixels, f"image {i}") for i, pixels in shown if pixels is not None]
+        shown = [(records.read(image_id), f"image {image_id}") for image_id, records in pairs]
+        known = [(pixels, caption) for pixels, caption in shown if pixels is not None]
         return known if len(known) == 2 else []
     records = splits[0]
-    if finding.of == "annotation" and repr(number) in records.annotations:
-        annotation = records.annotations[repr(number)]
-        pixels = records.read(annotation.get("image_id"))
-        if pixels is None:
-            return []
-        caption = f"annotation {number}, image {annotation.get('image_id')}"
-        return [(draw_record(pixels, annotation, records.skeleton), caption)]
-    pixels = records.read(number) if finding.of == "image" else None
-    return [] if pixels is None else [(pixels, f"image {number}")]
-
-
-def _tile(pixels: NDArray[np.uint8], caption: str) -> Image.Image:
-    tile = Image.new("RGB", (_TILE, _TILE + _CAPTION), "white")
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((_TILE - 4, _TILE - 4))
-    tile.paste(picture, (2, _CAPTION))
-    ImageDraw.Draw(tile).text((3, 2), caption, fill="black")
-    return tile
+    annotation = records.annotations.get(repr(number)) if finding.of == "annotation" else None
+    if annotation is None and finding.of != "image":
+        return []
+    image_id = number if annotation is None else annotation.get("image_id")
+    pixels = records.read(image_id)
+    if pixels is None:
+        return []
+    if annotation is None:
+        return [(pixels, f"image {image_id}")]
+    caption = f"annotation {number}, image {image_id}"
+    return [(draw_record(pixels, annotation, records.skeleton), caption)]
 
 
 def draw_record(
     pixels: NDArray[np.uint8], annotation: dict[str, Any], skeleton: Skeleton
 ) -> NDArray[np.uint8]:
-    """The part of an image round a person, with box and points as the record has them.
+    """The part of an image round a person, with box and keypoints as the record has them.
 
-    What lies outside the image is shown on grey; hidden points (v = 1) are hollow.
+    What lies outside the image is shown on grey; hidden keypoints (v = 1) are hollow.
     """
     from kptk.pipeline.results import draw_poses
 
-    box = _numbers(annotation.get("bbox"), 4)
-    box[2:] += box[:2]
+    box = _numbers(annotation.get("bbox"), 4).reshape(2, 2)
+    box[1] += box[0]
     points = _numbers(annotation.get("keypoints"), 3 * len(skeleton)).reshape(-1, 3)
     points[~(points[:, 2] > 0)] = np.nan
     points[:, 2] = np.where(points[:, 2] == 1, 0.5, 1)
-    origin, canvas = cut_out(pixels, np.vstack([box.reshape(2, 2), points[:, :2]]))
+    origin, canvas = cut_out(pixels, np.vstack([box, points[:, :2]]))
     scale = min((_TILE - 4) / max(canvas.shape[:2]), _ENLARGED)
-    size = [max(1, round(scale * side)) for side in (canvas.shape[1], canvas.shape[0])]
+    height, width = (max(1, round(scale * side)) for side in canvas.shape[:2])
     points[:, :2] = (points[:, :2] - origin) * scale
     return draw_poses(
-        np.array(Image.fromarray(canvas).resize((size[0], size[1]))),
-        ((box.reshape(2, 2) - origin) * scale).reshape(1, 4),
+        np.array(Image.fromarray(canvas).resize((width, height))),
+        ((box - origin) * scale).reshape(1, 4),
         np.array([np.nan], np.float32),
         points[None],
         skeleton=skeleton,
@@ -205,11 +180,15 @@ def _numbers(values: Any, count: int) -> NDArray[np.float32]:
 
 
 def cut_out(
-    pixels: NDArray[np.uint8], places: NDArray[np.float32]
+    pixels: NDArray[np.uint8], points: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Cut out the region of ``places`` with a margin, at most one image size outside."""
+    """Cut out the region of ``points`` with a margin, at most one image size outside.
+
+    Returns:
+        (x, y) of its corner in the image, and its pixels.
+    """
     size = np.array([pixels.shape[1], pixels.shape[0]], np.float32)
-    known = np.clip(places[np.isfinite(places).all(axis=1)], -size, 2 * size)
+    known = np.clip(points[np.isfinite(points).all(axis=1)], -size, 2 * size)
     low, high = (known.min(0), known.max(0)) if len(known) else (np.zeros(2, np.float32), size)
     margin = np.maximum(_MARGIN * (high - low).max(), 8)
     low, high = np.floor(low - margin).astype(int), np.ceil(high + margin).astype(int)
@@ -217,7 +196,6 @@ def cut_out(
     canvas = np.full((height, width, 3), _GREY, np.uint8)
     start, stop = np.maximum(low, 0), np.minimum(high, size.astype(int))
     if (stop > start).all():
-        at = start - low
-        part = pixels[start[1] : stop[1], start[0] : stop[0]]
-        canvas[at[1] : at[1] + part.shape[0], at[0] : at[0] + part.shape[1]] = part
+        (x1, y1), (x2, y2) = start - low, stop - low
+        canvas[y1:y2, x1:x2] = pixels[start[1] : stop[1], start[0] : stop[0]]
     return low.astype(np.float32), canvas

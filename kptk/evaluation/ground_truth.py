@@ -18,9 +18,9 @@ from kptk.coco.rules import (
     Ledger,
     choose_category,
     first_ids,
-    mend_ids,
-    mend_links,
-    mend_people,
+    repair_ids,
+    repair_links,
+    repair_people,
     title_of,
 )
 from kptk.errors import DataError
@@ -137,16 +137,16 @@ def _repaired(
     content: Record, kind: Kind, sigmas: Sequence[float] | None, name: str, sha256: str | None
 ) -> GroundTruth:
     ledger = Ledger([], repair=True, drop=False)
-    mend_links(content, ledger)
-    mend_ids(content, ledger)
+    repair_links(content, ledger)
+    repair_ids(content, ledger)
     skeleton = None
     if kind == "keypoints":
         category, skeleton = choose_category(content, ledger, sigmas, None)
         content = _only_category(content, category)
-        mend_people(content, category, len(skeleton), ledger)
+        repair_people(content, category, len(skeleton), ledger)
     else:
         for number in sorted(c["id"] for c in content["categories"]):
-            mend_people(content, number, 0, ledger)
+            repair_people(content, number, 0, ledger)
     errors = [finding for finding in ledger.findings if finding.severity == "error"]
     if errors:
         raise DataError(

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kptk.coco import KeypointData, load_coco
 from kptk.coco.dataset import write_coco
-from kptk.coco.load import KeypointData, load_coco, read_document
+from kptk.coco.load import read_document
 from kptk.errors import ConfigError, DataError, InputError
 from kptk.files import file_hash
 from kptk.instances import corners

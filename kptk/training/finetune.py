@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from kptk.coco.load import KeypointData
+from kptk.coco import KeypointData
 from kptk.engines.base import parse_device
 from kptk.errors import DataError, MissingDependencyError, TrainingError
 from kptk.training.data import check_data, find_split, save_split

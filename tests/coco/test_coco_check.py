@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import kptk
 from kptk.cli import app
-from kptk.coco.checks import NEAR, difference_hash, gather, probable_swaps
+from kptk.coco.checks import NEAR, difference_hash, people_of, probable_swaps
 from kptk.coco.load import check_coco
 from kptk.coco.sheets import save_sheets
 from kptk.errors import DataError
@@ -403,7 +403,7 @@ def test_swapped_sides(points: np.ndarray, swapped: bool) -> None:
 def test_swapped_sides_of_the_rendered_people() -> None:
     """Their labels are exact: few may be named, and most whose face is seen once swapped."""
     data = kptk.load_coco(kptk.demo_path("day"), split="val")
-    points = gather(data).points
+    points = people_of(data)[0].keypoints
     named, judged = probable_swaps(points, COCO17)
     assert judged.sum() > 300 and named.sum() <= 0.01 * judged.sum()
     faces = (points[:, :3, 2] == 2).all(axis=1)  # nose and both eyes visible
@@ -412,7 +412,7 @@ def test_swapped_sides_of_the_rendered_people() -> None:
 
 
 def test_swapped_sides_in_photographs(reference_dir: Path) -> None:
-    points = gather(kptk.load_coco(reference_dir / "eval" / "coco4_gt.json")).points
+    points = people_of(kptk.load_coco(reference_dir / "eval" / "coco4_gt.json"))[0].keypoints
     assert probable_swaps(points, COCO17)[0].sum() == 0
     assert probable_swaps(points[:, COCO17.flip_order], COCO17)[0].sum() == 9
 
