@@ -175,9 +175,7 @@ def test_this_is_the_paddlex_that_is_meant_and_it_asked_nobody(answers: dict[str
 
 
 @pytest.mark.parametrize("name", ["new", "converted", "flipped"])
-def test_an_exported_pair_gives_the_same_people(
-    answers: dict[str, Any], name: str
-) -> None:
+def test_an_exported_pair_gives_the_same_people(answers: dict[str, Any], name: str) -> None:
     check_agreement(answers["kptk"][name], answers["paddlex"][name], **EQUAL)
 
 
