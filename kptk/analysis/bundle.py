@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,23 +17,17 @@ from numpy.typing import NDArray
 from kptk.errors import DataError, InputError
 from kptk.evaluation import Evaluation, Predictions
 from kptk.evaluation.evaluator import check_results, kind_of_results, read_results
-from kptk.evaluation.ground_truth import GroundTruth as Truth
-from kptk.evaluation.ground_truth import honour_ignore
+from kptk.evaluation.ground_truth import GroundTruth, honour_ignore
 from kptk.evaluation.result import data_provenance, ignore_note, versions
 from kptk.geometry import iou
 from kptk.inputs import check_threshold
+from kptk.instances import Instances
+from kptk.pipeline.pose import crop_boxes
 from kptk.skeleton import Skeleton
 
 Float = NDArray[np.float64]
-
-
 Index = NDArray[np.intp]
-
-
 Bool = NDArray[np.bool_]
-
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +93,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.score)
 
+    def take(self, rows: Index) -> Candidates:
+        """Some of them, in the order given."""
+        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -117,7 +115,7 @@ class Bundle:
             file of keypoint results: boxes are then only drawn round the joints, ``score`` is the
             pose's, and nothing that asks what a box caused can be said.
         provenance: where it all comes from.
-        notes: what was mended or assumed.
+        notes: what was repaired or assumed.
     """
 
     name: str
@@ -180,223 +178,16 @@ class Bundle:
 
 def crops(boxes: Float, input_size: tuple[int, int]) -> Float:
     """(N, 4) the rectangles (x1, y1, x2, y2) that the pose model sees of boxes (N, 4)."""
-    from kptk.pipeline.pose import crop_boxes
-
     centers, sizes = crop_boxes(boxes.astype(np.float32), input_size)
     return np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
 
 
-# ---- arrays: Records of people and of what was found, as the arrays of a bundle.
-
-
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """Records of a pipeline, before they are arrays.
-
-    Attributes:
-        truth: the people; ``ignore: 1`` honoured.
-        found: the candidates: ``image_id``, ``score``, ``keypoints``, and ``bbox`` with
-            ``two_stage``.
-        given: poses on ground-truth boxes, with ``annotation_id``.
-        two_stage: see :class:`kptk.analysis.bundle.Bundle`.
-        threshold: of the box scores.
-        input_size: (height, width) of the pose model's input.
-        provenance: where it all comes from.
-        notes: what was mended or assumed.
-    """
-
-    truth: Truth
-    found: Sequence[Record]
-    given: Sequence[Record]
-    two_stage: bool
-    threshold: float
-    input_size: tuple[int, int]
-    provenance: Mapping[str, Any]
-    notes: tuple[str, ...]
-
-
-def make_bundle(sources: Sources) -> Bundle:
-    """Arrays of records.
-
-    Raises:
-        DataError: the joints are other joints, or nobody has to be found.
-    """
-    truth = sources.truth
-    skeleton = truth.skeleton
-    if skeleton is None or not len(skeleton):
-        raise DataError(
-            f"The people of {truth.name} must have labelled keypoints. The category has none, so "
-            "keypoint errors cannot be told."
-        )
-    for records, what in ((sources.found, "predictions"), (sources.given, "poses")):
-        _check_joints(records, what, skeleton, truth.name)
-    images = sorted(truth.content["images"], key=lambda image: int(image["id"]))
-    image_ids = np.array([image["id"] for image in images], np.int64)
-    people = _people(truth.content["annotations"], image_ids, sources.given, len(skeleton))
-    _check_people(people, truth.name)
-    bundle = Bundle(
-        truth.name, skeleton, image_ids, images, people,
-        _candidates(sources, image_ids, len(skeleton)), sources.threshold, sources.input_size,
-        sources.two_stage, sources.provenance,
-    )  # fmt: skip
-    notes = [*sources.notes, *_notes(bundle)]
-    return replace(bundle, notes=tuple(dict.fromkeys(notes)))
-
-
-def _check_joints(records: Sequence[Record], what: str, skeleton: Skeleton, name: str) -> None:
-    wanted = 3 * len(skeleton)
-    for record in records:
-        if len(record.get("keypoints") or ()) != wanted:
-            raise DataError(
-                f"The {what} have {len(record.get('keypoints') or ()) / 3:g} joints, the people of "
-                f"{name} have {len(skeleton)}. Both must have the same joints."
-            )
-
-
-def _check_people(people: People, name: str) -> None:
-    if (~people.ignored).any():
-        return
-    if not len(people):
-        raise DataError(
-            f"There must be people in {name} to be found. It has no annotations of people."
-        )
-    crowds = int(people.crowd.sum())
-    raise DataError(
-        f"There must be people in {name} who have to be found. Of {len(people)} annotations "
-        f"{crowds} are crowds and {len(people) - crowds} have no labelled joint or are marked "
-        "ignore, so there is no error to explain."
-    )
-
-
-def _notes(bundle: Bundle) -> list[str]:
-    """What is odd, though it can be analysed."""
-    notes = []
-    people, candidates = bundle.people, bundle.candidates
-    without = int((bundle.evaluated & ~people.has_given).sum())
-    if without and people.has_given.any():
-        notes.append(
-            f"{without} of {int(bundle.evaluated.sum())} people to be found have no pose on their "
-            "ground-truth box; what is said of ground-truth boxes counts them as missed."
-        )
-    if not len(candidates):
-        notes.append("There are no detections at all: everybody is missed.")
-    elif not bundle.detected.any():
-        notes.append(
-            f"No box reaches the threshold of {bundle.threshold:g}; the best score is "
-            f"{candidates.score.max():.3f}. Everybody is missed."
-        )
-    elif not _any_overlap(bundle):
-        notes.append(
-            "No detection overlaps anybody. Are these the predictions of these images, in pixels?"
-        )
-    return notes
-
-
-def _any_overlap(bundle: Bundle) -> bool:
-    d, g = bundle.pairs()
-    overlap = iou(bundle.candidates.box[d], bundle.people.box[g])
-    return bool((bundle.detected[d] & (overlap > 0)).any())
-
-
-def _people(
-    annotations: Sequence[Mapping[str, Any]],
-    image_ids: Any,
-    given: Sequence[Record],
-    joints: int,
-) -> People:
-    image = np.searchsorted(image_ids, np.array([a["image_id"] for a in annotations], np.int64))
-    order = np.argsort(image, kind="stable")
-    chosen = [annotations[i] for i in order.tolist()]
-    points = _points(chosen, joints)
-    points[points[..., 2] <= 0, :2] = np.nan
-    points[..., 2] = np.maximum(points[..., 2], 0)
-    crowd = _flags(chosen, "iscrowd")
-    uncounted = np.array([a.get("num_keypoints") == 0 for a in chosen], np.bool_)
-    unlabelled = ~(points[..., 2] > 0).any(axis=1)
-    ids = np.array([a["id"] for a in chosen], np.int64)
-    return People(
-        ids, image[order].astype(np.intp), _corners(chosen),
-        np.array([a["area"] for a in chosen], np.float64), points, crowd,
-        crowd | uncounted | unlabelled | _flags(chosen, "ignore"), _given(given, ids, joints),
-    )  # fmt: skip
-
-
-def _flags(records: Sequence[Mapping[str, Any]], key: str) -> Any:
-    return np.array([bool(record.get(key)) for record in records], np.bool_)
-
-
-def _given(records: Sequence[Record], ids: Any, joints: int) -> Float:
-    """(G, K, 3) the poses on ground-truth boxes, in the people's order."""
-    poses = np.full((len(ids), joints, 3), np.nan)
-    row = {int(number): i for i, number in enumerate(ids)}
-    here = [record for record in records if record["annotation_id"] in row]
-    rows = np.array([row[record["annotation_id"]] for record in here], np.intp)
-    poses[rows] = _found_points(here, joints)
-    return poses
-
-
-def _candidates(sources: Sources, image_ids: Any, joints: int) -> Candidates:
-    found = sources.found
-    image = np.searchsorted(image_ids, np.array([r["image_id"] for r in found], np.int64))
-    score = np.array([r["score"] for r in found], np.float64)
-    order = np.lexsort((-score, image))
-    chosen = [found[i] for i in order.tolist()]
-    points = _found_points(chosen, joints)
-    if sources.two_stage:
-        boxes = _corners(chosen)
-        crop = crops(boxes, sources.input_size)
-    else:
-        boxes = _around(points)
-        crop = np.tile([-np.inf, -np.inf, np.inf, np.inf], (len(chosen), 1))
-    return Candidates(_index(image[order]), boxes, score[order], points, crop)
-
-
-def _index(values: Any) -> Index:
-    index: Index = np.asarray(values, np.intp)
-    return index
-
-
-def _corners(records: Sequence[Mapping[str, Any]]) -> Float:
-    """(N, 4) x1, y1, x2, y2 of COCO's x, y, width, height."""
-    boxes = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def _points(records: Sequence[Mapping[str, Any]], joints: int) -> Float:
-    flat = np.array([record["keypoints"] for record in records], np.float64)
-    return flat.reshape(len(records), joints, 3)
-
-
-def _found_points(records: Sequence[Mapping[str, Any]], joints: int) -> Float:
-    """(N, K, 3) poses; x, y are NaN, the score 0, where a joint was not placed (0, 0, 0)."""
-    points = _points(records, joints)
-    missing = ~np.isfinite(points[..., :2]).all(axis=2) | (points == 0).all(axis=2)
-    points[missing, :2] = np.nan
-    points[..., 2] = np.where(np.isfinite(points[..., 2]), points[..., 2], 0.0)
-    points[missing, 2] = 0.0
-    return points
-
-
-def _around(points: Float) -> Float:
-    """(N, 4) the rectangle round the joints that are there; a point at 0, 0 where none is."""
-    known = np.isfinite(points[..., :2]).all(axis=2, keepdims=True)
-    low = np.where(known, points[..., :2], np.inf).min(axis=1, initial=np.inf)
-    high = np.where(known, points[..., :2], -np.inf).max(axis=1, initial=-np.inf)
-    boxes = np.concatenate([low, high], axis=1)
-    return np.where(np.isfinite(boxes), boxes, 0.0)
-
-
-# ---- build: From what users have (an evaluation, saved predictions, COCO results) to a bundle of
-# arrays.
-
-
 INPUT_SIZE = (256, 192)  # PP-TinyPose's larger input; only its aspect matters here
-
-
 _NO_POSES = (
     "There are no poses on ground-truth boxes, so what each module costs cannot be told apart: "
     "there is no verdict, and 'pose' may hold people whose box is to blame."
 )
+_NO_THRESHOLD = "No threshold is known, so every box counts as a detection."
 
 
 def bundle_of_evaluation(evaluation: Evaluation, det_threshold: float | None = None) -> Bundle:
@@ -410,44 +201,34 @@ def bundle_of_evaluation(evaluation: Evaluation, det_threshold: float | None = N
         InputError: it has no poses, or nothing was detected with.
         DataError: nobody has to be found.
     """
-    if evaluation.predictions is None:
-        return _bundle_of_scores(evaluation, det_threshold)
-    section = evaluation.end_to_end
+    of_pipeline = evaluation.predictions is not None
+    section = evaluation.end_to_end if of_pipeline else evaluation.keypoints
     if section is None or section.skeleton is None:
-        there = ", ".join(evaluation.sections)
-        raise InputError(
-            "analyze needs a detector and a keypoint model, since it tells which of them is at "
-            f"fault. This evaluation has only: {there}. Evaluate a pipeline of both."
-        )
-    truth = Truth(
-        section.annotations, section.skeleton, evaluation.name, None,
-        tuple(evaluation.provenance.get("notes", ())),
-    )  # fmt: skip
-    return bundle_of_predictions(
-        evaluation.predictions, truth, det_threshold, provenance=evaluation.provenance
-    )
-
-
-def _bundle_of_scores(evaluation: Evaluation, det_threshold: float | None) -> Bundle:
-    """The bundle of an evaluated file of results."""
-    section = evaluation.keypoints
-    if section is None:
+        if of_pipeline:
+            raise InputError(
+                "analyze needs a detector and a keypoint model, since it tells which of them is "
+                f"at fault. This evaluation has only: {', '.join(evaluation.sections)}. Evaluate "
+                "a pipeline of both."
+            )
         raise InputError(
             "analyze needs keypoints. This evaluation is of boxes alone, so there is no pose whose "
             "share of the errors could be told."
         )
-    truth = Truth(
-        section.annotations, section.skeleton, evaluation.name, None,
-        tuple(evaluation.provenance.get("notes", ())),
-    )  # fmt: skip
-    return bundle_of_results(
-        section.results, truth, det_threshold=det_threshold, provenance=evaluation.provenance
+    notes = tuple(evaluation.provenance.get("notes", ()))
+    truth = GroundTruth(section.annotations, section.skeleton, evaluation.name, None, notes)
+    provenance = evaluation.provenance
+    if evaluation.predictions is None:
+        return bundle_of_results(
+            section.results, truth, det_threshold=det_threshold, provenance=provenance
+        )
+    return bundle_of_predictions(
+        evaluation.predictions, truth, det_threshold, provenance=provenance
     )
 
 
 def bundle_of_predictions(
     predictions: Predictions,
-    truth: Truth,
+    truth: GroundTruth,
     det_threshold: float | None = None,
     *,
     provenance: Mapping[str, Any] | None = None,
@@ -464,38 +245,36 @@ def bundle_of_predictions(
         InputError: there are no boxes or no poses.
         DataError: the predictions are of other data, or nobody has to be found.
     """
-    if predictions.candidates is None or predictions.people is None:
-        no_boxes = predictions.candidates is None
-        missing = "boxes: no detector was run" if no_boxes else "poses"
+    found, given = predictions.candidates, predictions.people
+    if found is None or given is None:
+        missing = "boxes: no detector was run" if found is None else "poses"
         raise InputError(
             "analyze needs a detector and a keypoint model, since it tells which of them is at "
             f"fault. These predictions have no {missing}."
         )
     truth = truth.only(predictions.image_ids)
-    category_id = truth.content["categories"][0]["id"]
-    candidates = predictions.candidates.to_results(category_id)
-    given = predictions.people.to_results(category_id)
-    content, ignored = honour_ignore(truth.content, "keypoints")
     made_by = predictions.made_by
-    known = provenance or {**data_provenance(truth), **made_by, **versions()}
     threshold = made_by.get("det_threshold") if det_threshold is None else det_threshold
-    notes = [*truth.notes, *(() if provenance else ignore_note(ignored))]
+    notes = [] if threshold is not None else [_NO_THRESHOLD]
     if threshold is None:
-        threshold, note = _lowest(candidates)
-        notes.append(note)
-    pose_model = made_by.get("models", {}).get("pose", {})
-    size = pose_model.get("input_size") or INPUT_SIZE
-    return make_bundle(
-        Sources(
-            replace(truth, content=content), candidates, given, True, check_threshold(threshold),
-            (int(size[0]), int(size[1])), known, tuple(notes),
-        )
-    )  # fmt: skip
+        threshold = min(found.scores.min(initial=0.0), 0.0)
+    size = made_by.get("models", {}).get("pose", {}).get("input_size") or INPUT_SIZE
+    return _bundle(
+        truth,
+        found,
+        given,
+        two_stage=True,
+        threshold=check_threshold(threshold),
+        input_size=(int(size[0]), int(size[1])),
+        made_by=made_by,
+        provenance=provenance,
+        notes=notes,
+    )
 
 
 def bundle_of_results(
     results: Any,
-    truth: Truth,
+    truth: GroundTruth,
     *,
     det_threshold: float | None = None,
     poses_on_truth: Any = None,
@@ -525,12 +304,16 @@ def bundle_of_results(
         raise DataError(f"{name} has boxes alone. analyze needs results with keypoints.")
     found, _ = check_results(records, "keypoints", truth.content, joints)
     two_stage = bool(found) and all(record.get("bbox") is not None for record in found)
-    content, ignored = honour_ignore(truth.content, "keypoints")
-    notes = [*truth.notes, *(() if provenance else ignore_note(ignored))]
+    notes = []
     if two_stage:
-        _check_boxes(found)
+        for index, record in enumerate(found):
+            box = record["bbox"]
+            if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
+                raise DataError(
+                    f"bbox of result {index} must be four finite numbers x, y, width, height. "
+                    f"Got {box!r}."
+                )
         if input_size is None:
-            input_size = INPUT_SIZE
             notes.append("What the pose model saw of each box is taken to be 3 wide to 4 high.")
     elif poses_on_truth is not None or input_size is not None:
         raise InputError(
@@ -539,50 +322,167 @@ def bundle_of_results(
         )
     threshold = det_threshold
     if threshold is None:
-        threshold, note = _lowest(found)
-        notes += [note] if two_stage else []
+        threshold = min((float(record["score"]) for record in found), default=0.0)
+        threshold = min(threshold, 0.0)
+        notes += [_NO_THRESHOLD] if two_stage else []
     given = [] if poses_on_truth is None else _read_given(poses_on_truth, truth, joints)
     if two_stage and not given:
         notes.append(_NO_POSES)
-    source = {"results": name, "results_sha256": sha256}
-    return make_bundle(
-        Sources(
-            replace(truth, content=content), found, given, two_stage, float(threshold),
-            input_size or INPUT_SIZE, provenance or {**data_provenance(truth), **source,
-                                                     **versions()}, tuple(notes),
-        )
-    )  # fmt: skip
+    return _bundle(
+        truth,
+        Instances.from_results(found, joints),
+        Instances.from_results([{"score": 1.0, "image_id": 0, **r} for r in given], joints),
+        two_stage=two_stage,
+        threshold=float(threshold),
+        input_size=input_size or INPUT_SIZE,
+        made_by={"results": name, "results_sha256": sha256},
+        provenance=provenance,
+        notes=notes,
+    )
 
 
-def _lowest(records: Sequence[Record]) -> tuple[float, str]:
-    """A threshold that all records pass, and the note about it."""
-    lowest = min((float(record["score"]) for record in records), default=0.0)
-    return min(lowest, 0.0), "No threshold is known, so every box counts as a detection."
-
-
-def _check_boxes(records: Sequence[Record]) -> None:
-    for place, record in enumerate(records):
-        box = record["bbox"]
-        good = len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0
-        if not good:
-            raise DataError(
-                f"bbox of result {place} must be four finite numbers x, y, width, height. "
-                f"Got {box!r}."
-            )
-
-
-def _read_given(poses: Any, truth: Truth, joints: int) -> list[Record]:
+def _read_given(poses: Any, truth: GroundTruth, joints: int) -> list[dict[str, Any]]:
     records, name, _ = read_results(poses)
     known = {annotation["id"] for annotation in truth.content["annotations"]}
-    for place, record in enumerate(records):
+    for index, record in enumerate(records):
         if record.get("annotation_id") not in known:
             raise DataError(
-                f"Record {place} of {name} (poses on ground-truth boxes) must have the "
+                f"Record {index} of {name} (poses on ground-truth boxes) must have the "
                 f"annotation_id of a person. Got {record.get('annotation_id')!r}."
             )
         if len(record.get("keypoints") or ()) != 3 * joints:
             raise DataError(
-                f"keypoints of record {place} of {name} must be {3 * joints} numbers (x, y, score "
+                f"keypoints of record {index} of {name} must be {3 * joints} numbers (x, y, score "
                 f"for each of {joints} joints). Got {len(record.get('keypoints') or ())}."
             )
     return records
+
+
+def _bundle(
+    truth: GroundTruth,
+    found: Instances,
+    given: Instances,
+    *,
+    two_stage: bool,
+    threshold: float,
+    input_size: tuple[int, int],
+    made_by: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None,
+    notes: Sequence[str],
+) -> Bundle:
+    """People and candidates by image, checked, with what is odd about them."""
+    content, ignored = honour_ignore(truth.content, "keypoints")
+    notes = [*truth.notes, *(() if provenance else ignore_note(ignored)), *notes]
+    skeleton = truth.skeleton
+    if skeleton is None or not len(skeleton):
+        raise DataError(
+            f"The people of {truth.name} must have labelled keypoints. The category has none, so "
+            "keypoint errors cannot be told."
+        )
+    joints = len(skeleton)
+    for some, what in ((found, "predictions"), (given, "poses")):
+        if len(some) and some.keypoints.shape[1] != joints:
+            raise DataError(
+                f"The {what} have {some.keypoints.shape[1]} joints, the people of {truth.name} "
+                f"have {joints}. Both must have the same joints."
+            )
+    images = sorted(content["images"], key=lambda image: int(image["id"]))
+    image_ids = np.array([image["id"] for image in images], np.int64)
+    annotations = content["annotations"]
+    everyone = Instances.from_annotations(annotations, joints)
+    order = np.argsort(np.searchsorted(image_ids, everyone.image_ids), kind="stable")
+    everyone = everyone[order]
+    unasked = [bool(a.get("ignore")) or a.get("num_keypoints") == 0 for a in annotations]
+    row = {int(number): i for i, number in enumerate(everyone.ids)}
+    here = [(i, row[int(number)]) for i, number in enumerate(given.ids) if int(number) in row]
+    poses = np.full((len(everyone), joints, 3), np.nan)
+    for i, g in here:
+        poses[g] = _placed(given.keypoints[i])
+    people = People(
+        annotation_id=everyone.ids,
+        image=np.searchsorted(image_ids, everyone.image_ids).astype(np.intp),
+        box=everyone.boxes,
+        area=everyone.areas,
+        points=everyone.keypoints,
+        crowd=everyone.crowd,
+        ignored=everyone.crowd | np.array(unasked, np.bool_)[order] | ~everyone.labelled,
+        given=poses,
+    )
+    _check_people(people, truth.name)
+    image = np.searchsorted(image_ids, found.image_ids).astype(np.intp)
+    order = np.lexsort((-found.scores, image))
+    found, image = found[order], image[order]
+    points = _placed(found.keypoints)
+    boxes, crop = found.boxes, np.tile([-np.inf, -np.inf, np.inf, np.inf], (len(found), 1))
+    if two_stage:
+        crop = crops(boxes, input_size)
+    else:  # the rectangle round the keypoints that are there; a point at 0, 0 where none is
+        known = np.isfinite(points[..., :2])
+        low = np.where(known, points[..., :2], np.inf).min(axis=1, initial=np.inf)
+        high = np.where(known, points[..., :2], -np.inf).max(axis=1, initial=-np.inf)
+        boxes = np.concatenate([low, high], axis=1)
+        boxes = np.where(np.isfinite(boxes), boxes, 0.0)
+    bundle = Bundle(
+        name=truth.name,
+        skeleton=skeleton,
+        image_ids=image_ids,
+        images=images,
+        people=people,
+        candidates=Candidates(image, boxes, found.scores, points, crop),
+        threshold=threshold,
+        input_size=input_size,
+        two_stage=two_stage,
+        provenance=provenance or {**data_provenance(truth), **made_by, **versions()},
+    )
+    return replace(bundle, notes=tuple(dict.fromkeys([*notes, *_notes(bundle)])))
+
+
+def _placed(keypoints: Float) -> Float:
+    """(..., K, 3) poses; x, y are NaN and the score 0 where a keypoint was not placed."""
+    missing = ~np.isfinite(keypoints[..., :2]).all(axis=-1)
+    placed = keypoints.copy()
+    placed[missing, :2] = np.nan
+    placed[..., 2] = np.where(missing, 0.0, np.nan_to_num(keypoints[..., 2], posinf=0, neginf=0))
+    return placed
+
+
+def _check_people(people: People, name: str) -> None:
+    if (~people.ignored).any():
+        return
+    if not len(people):
+        raise DataError(
+            f"There must be people in {name} to be found. It has no annotations of people."
+        )
+    crowds = int(people.crowd.sum())
+    raise DataError(
+        f"There must be people in {name} who have to be found. Of {len(people)} annotations "
+        f"{crowds} are crowds and {len(people) - crowds} have no labelled joint or are marked "
+        "ignore, so there is no error to explain."
+    )
+
+
+def _notes(bundle: Bundle) -> list[str]:
+    """What is odd, though it can be analysed."""
+    notes = []
+    people, candidates = bundle.people, bundle.candidates
+    without = int((bundle.evaluated & ~people.has_given).sum())
+    if without and people.has_given.any():
+        notes.append(
+            f"{without} of {int(bundle.evaluated.sum())} people to be found have no pose on their "
+            "ground-truth box; what is said of ground-truth boxes counts them as missed."
+        )
+    d, g = bundle.pairs()
+    overlap = iou(candidates.box[d], people.box[g])
+    overlaps = bool((bundle.detected[d] & (overlap > 0)).any())
+    if not len(candidates):
+        notes.append("There are no detections at all: everybody is missed.")
+    elif not bundle.detected.any():
+        notes.append(
+            f"No box reaches the threshold of {bundle.threshold:g}; the best score is "
+            f"{candidates.score.max():.3f}. Everybody is missed."
+        )
+    elif not overlaps:
+        notes.append(
+            "No detection overlaps anybody. Are these the predictions of these images, in pixels?"
+        )
+    return notes

@@ -175,52 +175,9 @@ _METRIC = {
     "keypoint": "AP of the keypoints on ground-truth boxes (COCO, OKS .50:.95)",
 }
 
-_RUN = """\
-## Data
 
-{data}
-
-## Accuracy
-
-{metric} on the validation data ({images} images), measured by kptk while training.
-
-{accuracy}
-
-## Settings
-
-```yaml
-{settings}```
-
-"""
-
-_CARD = """\
-# {title}
-
-{facts}
-
-{run}## How to use it
-
-Put it into a pipeline's YAML file, in either of PaddleX's formats, and run that:
-
-```bash
-kptk check-model path/to/this/folder
-kptk swap human_keypoint_detection {option} path/to/this/folder --save-path mine.yaml
-kptk predict photo.jpg --pipeline mine.yaml
-```
-
-PaddleX reads the folder too. There the name must be that of the architecture:
-
-```python
-from paddlex import create_model
-
-model = create_model("{model}", model_dir="path/to/this/folder")
-```
-
-## Licence
-
-The architecture, PaddleDetection's code and the weights of the official and the demo models are
-under Apache-2.0. {terms}The data of the training may set terms of its own.
-"""
+def _filled(template: str, **values: str) -> str:
+    return Path(__file__).with_name(template).read_text(encoding="utf-8").format(**values)
 
 
 def model_card(params: Path, model: str, size: tuple[int, int]) -> str:
@@ -246,8 +203,14 @@ def model_card(params: Path, model: str, size: tuple[int, int]) -> str:
     if start is not None and _name(start) not in MODELS:
         terms = f"kptk does not know the terms of the start, {_name(start)}: they apply too. "
     option = "--det-model" if MODELS[model].kind == "detection" else "--kpt-model"
-    return _CARD.format(
-        title=title, facts=_table(("", ""), facts), run=run, option=option, model=model, terms=terms
+    return _filled(
+        "card.md",
+        title=title,
+        facts=_rows(facts),
+        run=run,
+        option=option,
+        model=model,
+        terms=terms,
     )
 
 
@@ -263,23 +226,23 @@ def _about(params: Path, settings: TrainSettings) -> str:
             counts[side] = str(len(content["images"]))
             n_people = str(sum(not item.get("iscrowd", 0) for item in content["annotations"]))
         rows.append((side, _data_name(data), counts[side], n_people, _hash(data.annotations)))
-    few = settings.eval_images
-    all_images = counts["validation"]
-    before = _percent(events.start_ap) if settings.weights else "random weights, not measured"
-    accuracy = (before, _percent(best), f"{'none' if at is None else at} of {settings.steps}")
+    few, images = settings.eval_images, counts["validation"]
     elsewhere = {"model", "weights", "train", "val", "input_size", "device"}  # told, or no matter
-    return _RUN.format(
-        data=_table(("", "name", "images", "people", "annotations"), rows),
+    return _filled(
+        "card_run.md",
+        data=_rows(rows),
         metric=_METRIC[MODELS[settings.model].kind],
-        images=all_images if few is None else f"the first {few} of {all_images}",
-        accuracy=_table(("before", "after", "step"), [accuracy]),
+        images=images if few is None else f"the first {few} of {images}",
+        before=_percent(events.start_ap) if settings.weights else "random weights, not measured",
+        after=_percent(best),
+        step="none" if at is None else str(at),
+        steps=str(settings.steps),
         settings=to_yaml(settings.model_dump(mode="json", exclude=elsewhere)),
     )
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _rows(rows: Sequence[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _data_name(data: DataSettings) -> str:
