@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -92,6 +92,10 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def take(self, rows: Index) -> Candidates:
+        """Some of them, in the order given."""
+        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)

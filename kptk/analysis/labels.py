@@ -1,16 +1,20 @@
-"""Error rates with their intervals."""
+"""Labels: one for every person, every detection and every joint, and how often each is an error.
+
+Joint labels after Ronchi and Perona, ICCV 2017: good, jitter, inversion, swap or miss.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index
+from kptk.analysis.bundle import Bool, Bundle, Float, Index
 from kptk.analysis.matching import assign, rank_candidates, score_of
 from kptk.analysis.options import AnalysisOptions
 from kptk.geometry import box_area, clip_to, iou, keypoint_similarity, oks
@@ -88,27 +92,20 @@ def error_rates(labels: PersonLabels, confidence: float = 0.95) -> Mapping[str, 
     }
 
 
-# ---- traits: What makes people hard to find: how small, cut off, hidden and crowded they are.
-
-
+# IoU above which a neighbour overlaps.
 OVERLAP = 0.1
 
 
-"""IoU above which a neighbour overlaps."""
-
-
+# Pixels from the image's edge within which a side of a box lies on it.
 EDGE = 2.0
-
-
-"""Pixels from the image's edge within which a side of a box lies on it."""
 
 
 def crowding(bundle: Bundle) -> tuple[Float, Index]:
     """How crowded people are.
 
     Returns:
-        (G,) the largest IoU of the person's box with that of another single person, 0 where he is
-        alone; (G,) the number of those whose IoU is above :data:`OVERLAP`. Crowd regions are not
+        (G,) the largest IoU of the person's box with that of another single person, 0 without
+        any; (G,) the number of those whose IoU is above :data:`OVERLAP`. Crowd regions are not
         neighbours.
     """
     people = bundle.people
@@ -162,10 +159,6 @@ def tags(bundle: Bundle, options: AnalysisOptions) -> Mapping[str, Bool]:
     }
 
 
-# ---- joints: What became of each joint: good, jitter, inversion, swap or miss (Ronchi & Perona,
-# ICCV 2017).
-
-
 GOOD, JITTER, INVERSION, SWAP, MISS = "good", "jitter", "inversion", "swap", "miss"
 
 
@@ -181,11 +174,9 @@ MISS_SIMILARITY = 0.5
 PAIR_OKS = 0.1
 
 
+# A pose is flipped if its OKS is higher by this with left and right exchanged. Without a margin
+# half of all people seen from the side would be: there left and right lie together.
 FLIP_GAIN = 0.1
-
-
-"""A pose is flipped if its OKS is higher by this with left and right exchanged. Without a margin
-half of all people seen from the side would be: there left and right lie together."""
 
 
 _ROWS = 20_000  # pairs of a pose and a person that are compared together: bounds the memory
@@ -274,11 +265,11 @@ def pair_poses(
     d, g = bundle.pairs()
     chosen = (bundle.detected if kept is None else kept)[d]
     d, g = d[chosen], g[chosen]
-    likeness = oks_of_pairs(bundle, d, g)
-    near = likeness >= min_oks
-    d, g, likeness = d[near], g[near], likeness[near]
+    similarity = oks_of_pairs(bundle, d, g)
+    near = similarity >= min_oks
+    d, g, similarity = d[near], g[near], similarity[near]
     unwanted = bundle.people.ignored | (bundle.people.area < min_area)
-    order = np.lexsort((-g, -likeness, unwanted[g], d, -ranking_scores(bundle)[d]))
+    order = np.lexsort((-g, -similarity, unwanted[g], d, -ranking_scores(bundle)[d]))
     taken = np.full(len(bundle.people), -1, np.intp)
     used = np.zeros(len(bundle.candidates), np.bool_)
     for one, other in zip(d[order].tolist(), g[order].tolist(), strict=True):
@@ -318,23 +309,23 @@ def label_joints(
     inverted = keypoint_similarity(points, truth[:, mirror], area, sigmas)
     other, who = _others(bundle, person, points)
     stacked = np.nan_to_num(np.stack([own, inverted, other]), nan=-1.0)
-    best, place = stacked.max(axis=0), stacked.argmax(axis=0)
+    best, nearest = stacked.max(axis=0), stacked.argmax(axis=0)
     names = np.select(
-        [best < miss, place == 2, place == 1, best <= good],
+        [best < miss, nearest == 2, nearest == 1, best <= good],
         [JOINT_LABELS.index(name) for name in (MISS, SWAP, INVERSION, JITTER)],
         default=JOINT_LABELS.index(GOOD),
     )
     there = people.labelled[person]
-    own = np.where(there, own, np.nan)
     turned = oks(points[:, mirror], people.points[person], area, sigmas)
     return JointLabels(
-        person, candidate,
-        np.where(there, names, -1).astype(np.int8),
-        own,
-        np.where(there, best, np.nan),
-        np.where(there, np.where(place == 2, who, person[:, None]), -1),
-        turned > oks(points, people.points[person], area, sigmas) + FLIP_GAIN,
-    )  # fmt: skip
+        person=person,
+        candidate=candidate,
+        label=np.where(there, names, -1).astype(np.int8),
+        similarity=np.where(there, own, np.nan),
+        best=np.where(there, best, np.nan),
+        whose=np.where(there, np.where(nearest == 2, who, person[:, None]), -1),
+        flipped=turned > oks(points, people.points[person], area, sigmas) + FLIP_GAIN,
+    )
 
 
 def _known(bundle: Bundle, person: Index) -> Float:
@@ -352,36 +343,23 @@ def _others(bundle: Bundle, person: Index, points: Float) -> tuple[Float, Index]
     pair, other = bundle.companions(person)
     known = bundle.people.labelled.sum(axis=1) > 0
     pair, other = pair[known[other]], other[known[other]]
-    for start, end in _chunks(pair, len(person)):
-        rows = slice(*np.searchsorted(pair, [start, end]))
-        _compare(bundle, pair[rows], other[rows], points, best, who)
+    mirror = bundle.skeleton.flip_order
+    starts = np.searchsorted(pair, np.unique(pair[::_ROWS]))  # whole people, about _ROWS a time
+    for start, end in pairwise([*starts, len(pair)]):
+        row, neighbour = pair[start:end], other[start:end]
+        truth, area = _known(bundle, neighbour), bundle.people.area[neighbour]
+        value = np.maximum(
+            *(
+                np.nan_to_num(keypoint_similarity(points[row], t, area, bundle.sigmas), nan=-1.0)
+                for t in (truth, truth[:, mirror])
+            )
+        )
+        rows, firsts, counts = np.unique(row, return_index=True, return_counts=True)
+        best[rows] = np.maximum.reduceat(value, firsts, axis=0)
+        reached = value == np.repeat(best[rows], counts, axis=0)
+        nearest = np.where(reached, neighbour[:, None], len(bundle.people))
+        who[rows] = np.minimum.reduceat(nearest, firsts, axis=0)
     return best, who
-
-
-def _compare(
-    bundle: Bundle, pair: Index, other: Index, points: Float, best: Float, who: Index
-) -> None:
-    """Fill in ``best`` and ``who`` of the pairs that have neighbours; ``pair`` ascends."""
-    if not len(pair):
-        return
-    truth, area = _known(bundle, other), bundle.people.area[other]
-    found, mirror = points[pair], bundle.skeleton.flip_order
-    here = keypoint_similarity(found, truth, area, bundle.sigmas)
-    there = keypoint_similarity(found, truth[:, mirror], area, bundle.sigmas)
-    value = np.maximum(np.nan_to_num(here, nan=-1.0), np.nan_to_num(there, nan=-1.0))
-    rows, starts, counts = np.unique(pair, return_index=True, return_counts=True)
-    best[rows] = np.maximum.reduceat(value, starts, axis=0)
-    reached = value == np.repeat(best[rows], counts, axis=0)
-    first = np.where(reached, other[:, None], len(bundle.people))
-    who[rows] = np.minimum.reduceat(first, starts, axis=0)
-
-
-def _chunks(pair: Index, n: int) -> list[tuple[int, int]]:
-    """Stretches of the n pairs with about ``_ROWS`` rows each."""
-    if not len(pair):
-        return []
-    ends = np.append(np.unique(pair[_ROWS::_ROWS]), n)
-    return list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
 
 
 def transition_matrix(given: JointLabels, detected: JointLabels) -> NDArray[np.intp]:
@@ -398,11 +376,8 @@ def transition_matrix(given: JointLabels, detected: JointLabels) -> NDArray[np.i
     before, after = given.label[one], detected.label[other]
     both = (before >= 0) & (after >= 0)
     n = len(JOINT_LABELS)
-    place = before[both].astype(np.intp) * n + after[both]
-    return np.bincount(place, minlength=n * n).reshape(n, n)
-
-
-# ---- misplaced: Boxes that are near a person but not on him: merged, part, loose, shifted.
+    cell = before[both].astype(np.intp) * n + after[both]
+    return np.bincount(cell, minlength=n * n).reshape(n, n)
 
 
 MERGED, PART, LOOSE, SHIFTED = "merged", "part", "loose", "shifted"
@@ -411,16 +386,12 @@ MERGED, PART, LOOSE, SHIFTED = "merged", "part", "loose", "shifted"
 DETAILS = (MERGED, PART, LOOSE, SHIFTED)
 
 
+# Share of each of two people's boxes that a merged box must cover.
 COVER = 0.5
 
 
-"""Share of each of two people's boxes that a merged box must cover."""
-
-
+# Share of a box inside the other one, from which it is a part of it.
 INSIDE = 0.75
-
-
-"""Share of a box inside the other one, from which it is a part of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -467,10 +438,10 @@ def overlaps(bundle: Bundle, kept: Bool) -> Overlaps:
 def badly_localised(
     bundle: Bundle, near: Overlaps, wanted: Bool, options: AnalysisOptions
 ) -> tuple[Index, NDArray[np.object_]]:
-    """Find the box that was meant for each person but is not on him.
+    """Find the box that was meant for each person but is not on them.
 
     With IoU(d, g) in [``near_iou``, ``match_iou``), box d was meant for person g if it overlaps
-    nobody more than g, or if it is *merged* of him and somebody else. A box that is on a neighbour
+    nobody more than g, or if it is *merged* of them and somebody else. A box that is on a neighbour
     and merely touches g says nothing about g. With ``|x|`` the area, of the first that holds:
 
     - merged: d covers at least half of g and half of another person h, and
@@ -507,8 +478,8 @@ def badly_localised(
 
 
 def _details(bundle: Bundle, d: Index, g: Index, merged: Bool) -> NDArray[np.object_]:
-    box, his = bundle.candidates.box[d], bundle.people.box[g]
-    cases = [merged, _share_inside(box, his) >= INSIDE, _share_inside(his, box) >= INSIDE]
+    box, own = bundle.candidates.box[d], bundle.people.box[g]
+    cases = [merged, _share_inside(box, own) >= INSIDE, _share_inside(own, box) >= INSIDE]
     return np.select(cases, [np.array(name, object) for name in DETAILS[:3]], SHIFTED)
 
 
@@ -516,10 +487,10 @@ def _merged(bundle: Bundle, d: Index, g: Index, share: Float) -> Bool:
     """(P,) whether box d fits the rectangle round g and another person better than either."""
     people, boxes = bundle.people, bundle.candidates.box
     row, other = bundle.companions(g)
-    box, his, third = boxes[d[row]], people.box[g[row]], people.box[other]
-    both = np.concatenate([np.minimum(his, third)[:, :2], np.maximum(his, third)[:, 2:]], axis=1)
+    box, own, third = boxes[d[row]], people.box[g[row]], people.box[other]
+    both = np.concatenate([np.minimum(own, third)[:, :2], np.maximum(own, third)[:, 2:]], axis=1)
     better = iou(box, both) > np.maximum(share[row], iou(box, third))
-    covered = (_share_inside(his, box) >= COVER) & (_share_inside(third, box) >= COVER)
+    covered = (_share_inside(own, box) >= COVER) & (_share_inside(third, box) >= COVER)
     merged = np.zeros(len(d), np.bool_)
     merged[row[better & covered & ~people.crowd[other]]] = True
     return merged
@@ -533,9 +504,6 @@ def _share_inside(inner: Float, outer: Float) -> Float:
     own = box_area(inner)
     share: Float = np.divide(common, own, out=np.zeros(len(own)), where=own > 0)
     return share
-
-
-# ---- found: Which poses count, and whom they and their boxes belong to: what labels are made of.
 
 
 @dataclass(frozen=True, eq=False)
@@ -569,17 +537,21 @@ def find(bundle: Bundle, options: AnalysisOptions) -> Found:
     """Match poses by OKS and boxes by IoU."""
     left, counted = _counting(bundle, options)
     owners = assign(bundle, min_iou=options.match_iou)
-    none = np.full(len(bundle.people), -1, np.intp)
+    d, g = bundle.pairs()
+    wanted = bundle.detected[d] & bundle.evaluated[g]
+    best = np.zeros(len(bundle.candidates))
+    fit = oks_of_pairs(bundle, d[wanted], g[wanted])
+    np.maximum.at(best, d[wanted], np.nan_to_num(fit))
     boxes = bundle.two_stage
     return Found(
-        left,
-        counted,
-        pair_poses(bundle, options.oks_threshold, counted),
-        pair_poses(bundle, options.oks_threshold),
-        owners.person,
-        owners.candidate if boxes else none,
-        overlaps(bundle, bundle.detected & boxes),
-        _best_oks(bundle),
+        left=left,
+        counted=counted,
+        pose=pair_poses(bundle, options.oks_threshold, counted),
+        uncut=pair_poses(bundle, options.oks_threshold),
+        owner=owners.person,
+        box=owners.candidate if boxes else np.full(len(bundle.people), -1, np.intp),
+        near=overlaps(bundle, bundle.detected & boxes),
+        best_oks=best,
     )
 
 
@@ -594,7 +566,7 @@ def at(flags: Bool, index: Index) -> Bool:
 def _counting(bundle: Bundle, options: AnalysisOptions) -> tuple[Bool, Bool]:
     """(D,) detections that OKS-NMS leaves, and (D,) those of them that COCO counts."""
     detections = np.flatnonzero(bundle.detected)  # poses below the threshold suppress nothing
-    few = replace(bundle, candidates=_take(bundle.candidates, detections))
+    few = replace(bundle, candidates=bundle.candidates.take(detections))
     poses = rank_candidates(few, options).kept()
     order = np.lexsort((-poses.score, poses.image))
     image = poses.image[order]
@@ -604,24 +576,6 @@ def _counting(bundle: Bundle, options: AnalysisOptions) -> tuple[Bool, Bool]:
     left[rows] = True
     counted[rows[order[rank < options.max_poses]]] = True
     return left, counted
-
-
-def _take(found: Candidates, rows: Index) -> Candidates:
-    return Candidates(
-        found.image[rows], found.box[rows], found.score[rows], found.points[rows], found.crop[rows]
-    )
-
-
-def _best_oks(bundle: Bundle) -> Float:
-    d, g = bundle.pairs()
-    chosen = bundle.detected[d] & bundle.evaluated[g]
-    d, g = d[chosen], g[chosen]
-    best = np.zeros(len(bundle.candidates))
-    np.maximum.at(best, d, np.nan_to_num(oks_of_pairs(bundle, d, g)))
-    return best
-
-
-# ---- detection_types: What each detection is: a person found, or which kind of false alarm.
 
 
 TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND = (
@@ -639,7 +593,7 @@ def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | Non
     - *ignored*: it counts neither for nor against: its pose is matched to, or its box is on,
       somebody who need not be found (crowds, people without labelled joints); or it is not among
       the image's best ``max_poses``.
-    - *bad pose*: the box is a person's own, but the pose does not reach t for him.
+    - *bad pose*: the box is a person's own, but the pose does not reach t for them.
     - *duplicate*: the pose reaches t for somebody who has a better one, or OKS-NMS takes it away,
       or the box overlaps somebody by at least ``match_iou`` who has a better box.
     - *badly localised*: the largest IoU of the box with a person is at least ``near_iou``.
@@ -655,13 +609,22 @@ def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | Non
     """
     found = find(bundle, options) if found is None else found
     share, _ = found.near.best_of_candidates(len(bundle.candidates))
-    wanted, others = _matched(bundle, found)
+    n, t = len(bundle.candidates), options.oks_threshold
+    wanted, others, bad_pose = np.zeros((3, n), np.bool_)
+    wanted[found.pose[(found.pose >= 0) & bundle.evaluated]] = True
+    others[found.pose[(found.pose >= 0) & ~bundle.evaluated]] = True
+    on_ignored = (found.owner >= 0) & bundle.people.ignored[found.owner]
+    if bundle.two_stage:  # the pose is bad though the box is good
+        rows = np.flatnonzero((found.owner >= 0) & ~on_ignored)
+        bad_pose[rows] = oks_of_pairs(bundle, rows, found.owner[rows]) < t
+    else:  # it is near
+        bad_pose = (found.best_oks >= options.pair_oks) & (found.best_oks < t)
     cases = [
         ~bundle.detected,
         wanted,
-        others | _on_ignored(bundle, found) | (found.left & ~found.counted),
-        _bad_pose(bundle, found, options),
-        (found.best_oks >= options.oks_threshold) | ~found.left | (share >= options.match_iou),
+        others | on_ignored | (found.left & ~found.counted),
+        bad_pose,
+        (found.best_oks >= t) | ~found.left | (share >= options.match_iou),
         share >= options.near_iou,
     ]
     order = (TRUE_POSITIVE, IGNORED, BAD_POSE, DUPLICATE, BADLY_LOCALISED)
@@ -669,47 +632,19 @@ def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | Non
     return np.select(cases, names, DETECTION_TYPES.index(BACKGROUND)).astype(np.intp)
 
 
-def _matched(bundle: Bundle, found: Found) -> tuple[Bool, Bool]:
-    """(D,) poses matched to people that must be found, and (D,) those matched to others."""
-    wanted, others = np.zeros((2, len(bundle.candidates)), np.bool_)
-    wanted[found.pose[(found.pose >= 0) & bundle.evaluated]] = True
-    others[found.pose[(found.pose >= 0) & ~bundle.evaluated]] = True
-    return wanted, others
-
-
-def _on_ignored(bundle: Bundle, found: Found) -> Bool:
-    on: Bool = (found.owner >= 0) & bundle.people.ignored[found.owner]
-    return on
-
-
-def _bad_pose(bundle: Bundle, found: Found, options: AnalysisOptions) -> Bool:
-    """(D,) whether the pose is bad though the box is good; without boxes: whether it is near."""
-    t = options.oks_threshold
-    if not bundle.two_stage:
-        near: Bool = (found.best_oks >= options.pair_oks) & (found.best_oks < t)
-        return near
-    rows = np.flatnonzero((found.owner >= 0) & ~_on_ignored(bundle, found))
-    bad = np.zeros(len(bundle.candidates), np.bool_)
-    bad[rows] = oks_of_pairs(bundle, rows, found.owner[rows]) < t
-    return bad
-
-
-# ---- labels: One label for every person: found, or whose error it is that he was not.
-
-
 OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE = (
     "ok", "box-limited", "wrong-person", "box-sensitive", "pose",
 )  # fmt: skip
 
 
-BADLY_LOCALISED_labels, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = (
+BADLY_PLACED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = (
     "badly-localised", "below-threshold", "nms-suppressed", "over-cap", "never-detected",
 )  # fmt: skip
 
 
 PERSON_LABELS = (
     OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE,
-    BADLY_LOCALISED_labels, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED,
+    BADLY_PLACED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED,
 )  # fmt: skip
 
 
@@ -775,20 +710,20 @@ def label_people(
 ) -> PersonLabels:
     """Give every person that must be found exactly one label, the first that holds.
 
-    t is ``oks_threshold``, d his box: the detection that belongs to him by IoU, one to one
+    t is ``oks_threshold``, d their box: the detection that belongs to them by IoU, one to one
     (:func:`kptk.analysis.matching.assign`), K its pose.
 
-    - *ok*: a pose is matched to him with an OKS of at least t, as COCO matches.
+    - *ok*: a pose is matched to them with an OKS of at least t, as COCO matches.
     - *nms-suppressed* (detail ``poses``) and *over-cap*: a pose would be, but it resembles a better
       one (OKS-NMS), or it is not among the image's best ``max_poses``, which COCO counts.
     - *box-limited*: OKS(joints clipped to crop(d)) < t: no pose model can reach t on this box.
-    - *wrong-person*: OKS(K) to another person is at least t and at least that to him.
+    - *wrong-person*: OKS(K) to another person is at least t and at least that to them.
     - *box-sensitive*: the pose on the ground-truth box reaches t.
     - *pose*: neither does; the detail is the joint error that costs most (:func:`_dominant`).
-    - *badly-localised*: no box is his, but one was meant for him, with an IoU in [``near_iou``,
+    - *badly-localised*: no box is theirs, but one was meant for them, with an IoU in [``near_iou``,
       ``match_iou``); see :func:`kptk.analysis.labels.badly_localised`.
-    - *below-threshold*: a candidate from ``low_score`` up, below the threshold, would be his box.
-    - *nms-suppressed* (detail ``likely``): a neighbour's detection overlaps him by at least
+    - *below-threshold*: a candidate from ``low_score`` up, below the threshold, would be their box.
+    - *nms-suppressed* (detail ``likely``): a neighbour's detection overlaps them by at least
       ``nms_iou``, so a box of his own would have been suppressed. What the detector's NMS took
       away is not stored, hence likely.
     - *never-detected*: everybody else.
@@ -804,23 +739,36 @@ def label_people(
     draft.give(found.pose >= 0, OK, found.pose)
     draft.give(at(found.left & ~found.counted, found.uncut), OVER_CAP, found.uncut)
     draft.give(found.uncut >= 0, NMS_SUPPRESSED, found.uncut, OF_POSES)
-    own = found.box if bundle.two_stage else _loose_poses(bundle, found, options)
-    joints = _joints_of(bundle, np.where(found.pose >= 0, found.pose, own), options)
-    given = _oks_given(bundle)
+    own, people = found.box, bundle.people
+    if not bundle.two_stage:  # a pose of those that reach the OKS threshold for nobody
+        loose = found.counted & (found.best_oks < options.oks_threshold)
+        own = pair_poses(bundle, options.pair_oks, loose)
+    pose = np.where(found.pose >= 0, found.pose, own)
+    rows = np.flatnonzero((pose >= 0) & bundle.evaluated)
+    points = bundle.candidates.points[pose[rows]]
+    limits = options.good_similarity, options.miss_similarity
+    joints = label_joints(bundle, rows, points, pose[rows], *limits)
+    given = oks(people.given, people.points, people.area, bundle.sigmas)
+    given = np.where(people.has_given, given, np.nan)
     if bundle.two_stage:
         limited, wrong = _at_limit(bundle, own, options), _others_fit(bundle, own, options)
         draft.give((own >= 0) & limited, BOX_LIMITED, own)
         draft.give((own >= 0) & wrong, WRONG_PERSON, own)
         draft.give((own >= 0) & (given >= options.oks_threshold), BOX_SENSITIVE, own)
-    draft.give(own >= 0, POSE, own, _dominant(joints, len(bundle.people)))
+    draft.give(own >= 0, POSE, own, _dominant(joints, len(people)))
     _label_missed(bundle, found, options, draft)
-    flipped = np.zeros(len(bundle.people), np.bool_)
+    flipped = np.zeros(len(people), np.bool_)
     flipped[joints.person] = joints.flipped & (draft.candidate[joints.person] == joints.candidate)
     return PersonLabels(
-        draft.label, draft.detail, draft.candidate,
-        found.near.best_of_people(len(bundle.people))[0],
-        _oks_of(bundle, draft.candidate), given, flipped, tags(bundle, options),
-    )  # fmt: skip
+        label=draft.label,
+        detail=draft.detail,
+        candidate=draft.candidate,
+        best_iou=found.near.best_of_people(len(people))[0],
+        oks=_oks_of(bundle, draft.candidate),
+        oks_given=given,
+        flipped=flipped,
+        tags=tags(bundle, options),
+    )
 
 
 def _label_missed(bundle: Bundle, found: Found, options: AnalysisOptions, draft: _Draft) -> None:
@@ -831,18 +779,12 @@ def _label_missed(bundle: Bundle, found: Found, options: AnalysisOptions, draft:
         late = pair_poses(bundle, options.oks_threshold, low)
     else:
         near, detail = badly_localised(bundle, found.near, draft.open, options)
-        draft.give(near >= 0, BADLY_LOCALISED_labels, near, detail)
+        draft.give(near >= 0, BADLY_PLACED, near, detail)
         late = assign(bundle, low, options.match_iou).candidate
     draft.give(at(~bundle.detected, late), BELOW_THRESHOLD, late)
     overlap, neighbour = found.near.best_of_people(n)
     draft.give((neighbour >= 0) & (overlap >= options.nms_iou), NMS_SUPPRESSED, neighbour, LIKELY)
     draft.give(np.ones(n, np.bool_), NEVER_DETECTED, np.full(n, -1, np.intp))
-
-
-def _loose_poses(bundle: Bundle, found: Found, options: AnalysisOptions) -> Index:
-    """(G,) a pose for each person, of those that reach the OKS threshold for nobody; -1: none."""
-    loose = found.counted & (found.best_oks < options.oks_threshold)
-    return pair_poses(bundle, options.pair_oks, loose)
 
 
 def _at_limit(bundle: Bundle, own: Index, options: AnalysisOptions) -> Bool:
@@ -872,22 +814,6 @@ def _oks_of(bundle: Bundle, candidate: Index) -> Float:
     rows = np.flatnonzero(candidate >= 0)
     values[rows] = oks_of_pairs(bundle, candidate[rows], rows)
     return values
-
-
-def _oks_given(bundle: Bundle) -> Float:
-    people = bundle.people
-    values = oks(people.given, people.points, people.area, bundle.sigmas)
-    return np.where(people.has_given, values, np.nan)
-
-
-def _joints_of(bundle: Bundle, candidate: Index, options: AnalysisOptions) -> JointLabels:
-    """The joints of each person's pose, of the people that must be found and have one."""
-    rows = np.flatnonzero((candidate >= 0) & bundle.evaluated)
-    chosen = candidate[rows]
-    return label_joints(
-        bundle, rows, bundle.candidates.points[chosen], chosen,
-        options.good_similarity, options.miss_similarity,
-    )  # fmt: skip
 
 
 def _dominant(joints: JointLabels, n: int) -> Names:
