@@ -853,7 +853,7 @@ def draw_people(bundle: Bundle, rows: pd.DataFrame, images: Path) -> Iterator[Pe
         rows: of the table ``persons``.
         images: the folder of the images.
     """
-    index = {int(number): i for i, number in enumerate(bundle.people.annotation_id)}
+    index = {int(number): i for i, number in enumerate(bundle.people.ids)}
     for row in rows.to_dict("records"):
         try:
             pixels = read_image(images / str(row["file_name"]))
@@ -874,14 +874,16 @@ def _draw_person(
     bundle: Bundle, pixels: NDArray[np.uint8], person: int, detection: int
 ) -> Image.Image:
     people, found = bundle.people, bundle.candidates
-    box, truth = people.box[person], people.points[person].copy()
+    box, truth = people.boxes[person], people.keypoints[person].copy()
     truth[:, 2] = np.where(truth[:, 2] == 1, _VISIBLE / 2, 1)
     region = [box.reshape(2, 2), truth[:, :2]]
     if detection >= 0:
         chosen = np.array([detection])
-        region.append(found.box[detection].reshape(2, 2))
+        region.append(found.boxes[detection].reshape(2, 2))
     else:
-        touching = (found.box[:, :2] < box[2:]).all(axis=1) & (found.box[:, 2:] > box[:2]).all(1)
+        touching = (found.boxes[:, :2] < box[2:]).all(axis=1) & (found.boxes[:, 2:] > box[:2]).all(
+            1
+        )
         same = found.image == people.image[person]
         chosen = np.flatnonzero(bundle.detected & same & touching)
     origin, canvas = cut_out(pixels, np.vstack(region).astype(np.float32))
@@ -891,7 +893,7 @@ def _draw_person(
     pair = Image.new("RGB", (2 * width + 4, height), (128, 128, 128))
     for left, boxes, scores, keypoints, visible in (
         (0, box[None], np.full(1, np.nan), truth[None], _VISIBLE),
-        (width + 4, found.box[chosen], found.score[chosen], found.points[chosen], 0.2),
+        (width + 4, found.boxes[chosen], found.scores[chosen], found.keypoints[chosen], 0.2),
     ):
         moved = keypoints.astype(np.float32)
         moved[..., :2] = (moved[..., :2] - origin) * scale
@@ -975,7 +977,7 @@ class Plots(Numbers):
         """
         skeleton, positions = self.bundle.skeleton, None
         if skeleton.names != COCO17.names:
-            positions = mean_positions(self.bundle.people.points, skeleton)
+            positions = mean_positions(self.bundle.people.keypoints, skeleton)
         return plot_manikin(self.joints, skeleton, on=on, positions=positions, ax=ax)
 
     def plot_transitions(self, ax: Axes | None = None) -> Axes:
