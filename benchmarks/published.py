@@ -1,4 +1,7 @@
-"""The published table, measured again, for users who have the data.
+"""The published tables, measured again, for users who have the data.
+
+    python -m benchmarks.published coco-val2017 --data DIR
+    python -m benchmarks.published crowdhuman --data DIR --model PP-YOLOE-S_human --json
 
 Recipes are PaddleDetection's, since the published numbers are its own: the flip test, UDP crops,
 ground-truth boxes cut its way, and its scores for poses; every box the detector gives for boxes.
@@ -6,21 +9,22 @@ ground-truth boxes cut its way, and its scores for poses; every box the detector
 
 from __future__ import annotations
 
+import argparse
 import html
-import math
+import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kptk.errors import InputError, nearest
+from kptk.errors import InputError, KptkError, nearest
 from kptk.evaluation.evaluator import evaluate_pipeline, first_images
 from kptk.evaluation.result import Evaluation
 from kptk.evaluation.scores import Scoring
 from kptk.models.catalog import MODELS
 
 if TYPE_CHECKING:
-    from kptk.coco import KeypointData
     from kptk.pipeline.pipeline import Pipeline
 
 
@@ -56,8 +60,8 @@ class Recipe:
             )
         return (
             f"{self.name}: ground-truth boxes as PaddleDetection cuts them, flip test on, UDP on, "
-            f"score mode {self.scoring.score_mode} (mean of the joint scores above .2), "
-            f"OKS-NMS {self.scoring.oks_nms:g}, persons without labelled joints left out, "
+            f"score mode {self.scoring.score_mode} (mean of the keypoint scores above .2), "
+            f"OKS-NMS {self.scoring.oks_nms:g}, persons without labelled keypoints left out, "
             "pycocotools"
         )
 
@@ -131,7 +135,10 @@ class Benchmark:
             "scoring": self.recipe.scoring.json,
             "flip": self.recipe.flip,
             "udp": self.recipe.udp,
-            "rows": [{k: _finite(v) for k, v in row.items()} for row in rows],
+            "rows": [
+                {k: None if v != v else v for k, v in row.items()}  # NaN: nothing to score
+                for row in rows
+            ],
             "evaluations": {name: found.json for name, found in self.evaluations.items()},
         }
 
@@ -180,14 +187,19 @@ def run_benchmark(
     from kptk.pipeline.pipeline import create_model
 
     recipe = find_recipe(name)
-    chosen = _chosen(recipe, models)
+    strange = [model for model in models or () if model not in recipe.models]
+    if strange:
+        raise InputError(f"{recipe.name} publishes {', '.join(recipe.models)}. Got {strange[0]!r}.")
+    chosen = models or recipe.models
     loaded = first_images(load_coco(data, split=recipe.split, check=False), max_images)
     found: dict[str, Evaluation] = {}
     for model in chosen:
         pipe = (create or create_model)(
             model, engine=engine, device=device, flip=bool(recipe.flip), udp=bool(recipe.udp)
         )
-        found[model] = _measured(pipe, loaded, recipe, progress)
+        found[model] = evaluate_pipeline(
+            pipe, loaded, recipe.scoring, progress=progress, as_published=True
+        )
     rows = [row for model in chosen for row in _rows(recipe, model, found[model])]
     return Benchmark(recipe, tuple(rows), found)
 
@@ -206,17 +218,6 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def _chosen(recipe: Recipe, models: Sequence[str] | None) -> Sequence[str]:
-    strange = [model for model in models or () if model not in recipe.models]
-    if strange:
-        raise InputError(f"{recipe.name} publishes {', '.join(recipe.models)}. Got {strange[0]!r}.")
-    return models or recipe.models
-
-
-def _measured(pipe: Pipeline, data: KeypointData, recipe: Recipe, progress: bool) -> Evaluation:
-    return evaluate_pipeline(pipe, data, recipe.scoring, progress=progress, as_published=True)
-
-
 def _rows(recipe: Recipe, model: str, found: Evaluation) -> list[Row]:
     spec = MODELS[model]
     published = {"AP": spec.ap, "AP50": spec.ap50}
@@ -228,5 +229,36 @@ def _rows(recipe: Recipe, model: str, found: Evaluation) -> list[Row]:
     ]
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; its exit codes are kptk's: 0 done, 1 our error, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.published", description="Measure a published table again."
+    )
+    layouts = "; ".join(f"{recipe.name}: {recipe.layout}" for recipe in RECIPES.values())
+    parser.add_argument("name", help=", ".join(RECIPES))
+    parser.add_argument("--data", required=True, help=f"the folder of the data set. {layouts}")
+    parser.add_argument("--model", action="append", help="one of the table's; may be repeated")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max-images", type=int, help="the numbers then do not compare")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    given = parser.parse_args(arguments)
+    try:
+        found = run_benchmark(
+            given.name,
+            given.data,
+            models=given.model,
+            engine=given.engine,
+            device=given.device,
+            max_images=given.max_images,
+            progress=sys.stderr.isatty(),
+        )
+    except KptkError as error:
+        print(f"published: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found.json, indent=2, allow_nan=False) if given.json else repr(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

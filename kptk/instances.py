@@ -70,14 +70,10 @@ class Instances:
 
     @classmethod
     def from_annotations(cls, annotations: Sequence[Record], n_keypoints: int) -> Instances:
-        """COCO annotations, which have ``id``, ``image_id``, ``bbox``, ``area`` and ``iscrowd``.
-
-        Keypoints of crowds count as not labelled.
-        """
-        crowd = np.array([bool(a["iscrowd"]) for a in annotations], np.bool_)
+        """COCO annotations, which have ``id``, ``image_id``, ``bbox`` and ``area``."""
         keypoints = _keypoints(annotations, n_keypoints, 0.0)
-        keypoints[crowd, :, 2] = 0
-        keypoints[keypoints[..., 2] == 0, :2] = np.nan
+        keypoints[keypoints[..., 2] <= 0, :2] = np.nan
+        keypoints[..., 2] = np.maximum(keypoints[..., 2], 0)
         return cls(
             _integers(annotations, "image_id"),
             corners([a["bbox"] for a in annotations]),
@@ -85,7 +81,7 @@ class Instances:
             keypoints,
             np.array([a["area"] for a in annotations], np.float64),
             _integers(annotations, "id"),
-            crowd,
+            np.array([bool(a.get("iscrowd")) for a in annotations], np.bool_),
         )
 
     @classmethod

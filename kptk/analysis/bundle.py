@@ -114,8 +114,7 @@ class Poses(Instances):
 
 
 def _any_placed(keypoints: Float) -> Bool:
-    placed: Bool = np.isfinite(keypoints[..., :2]).all(axis=2).any(axis=1)
-    return placed
+    return np.asarray(np.isfinite(keypoints[..., :2]).all(axis=2).sum(axis=1) > 0, np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -455,18 +454,8 @@ def _people(
     image = np.searchsorted(image_ids, np.array([a["image_id"] for a in annotations], np.int64))
     order = np.argsort(image, kind="stable")
     records = [annotations[i] for i in order.tolist()]
-    crowd, ignore, empty = (
-        np.array([bool(value(record)) for record in records], np.bool_)
-        for value in (
-            lambda a: a.get("iscrowd"),
-            lambda a: a.get("ignore"),
-            lambda a: a.get("num_keypoints") == 0,
-        )
-    )
-    # not as crowds: what they have of keypoints counts for what is matched to them
-    people = Instances.from_annotations([{**a, "iscrowd": 0} for a in records], n_keypoints)
-    keypoints = people.keypoints
-    keypoints[keypoints[..., 2] <= 0] = (np.nan, np.nan, 0)
+    people = Instances.from_annotations(records, n_keypoints)
+    excused = [bool(a.get("ignore")) or a.get("num_keypoints") == 0 for a in records]
     on_truth = np.full((len(records), n_keypoints, 3), np.nan)
     row = {number: i for i, number in enumerate(people.ids.tolist())}
     known = np.array([number in row for number in given.ids.tolist()], np.bool_)
@@ -474,9 +463,9 @@ def _people(
         rows = [row[number] for number in given.ids[known].tolist()]
         on_truth[rows] = _placed(given.keypoints[known])
     return People(
-        **{**vars(people), "crowd": crowd},
-        image=image[order].astype(np.intp),
-        ignored=crowd | empty | ~people.labelled | ignore,
+        **vars(people),
+        image=image[order],
+        ignored=people.crowd | ~people.labelled | np.array(excused, np.bool_),
         given=on_truth,
     )
 

@@ -24,7 +24,6 @@ from kptk.analysis.bundle import (
     bundle_of_predictions,
     bundle_of_results,
 )
-from kptk.analysis.numbers import Numbers
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import interval
 from kptk.analysis.plots import Plots
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from kptk.coco import KeypointData
 
-Labelled = Numbers
 Path_ = str | os.PathLike[str]
 Results = Path_ | Sequence[Mapping[str, Any]] | Predictions
 CHANGES = ("fixed", "broken", "still wrong", "still right")

@@ -73,6 +73,12 @@ def serve(
     """
     for module in ("fastapi", "uvicorn"):
         require(module, "serve", _PURPOSE)
-    from kptk.serving.server import run_server
+    from kptk.serving.app import build_app
+    from kptk.serving.server import build_server, listen
 
-    run_server(pipe, options or ServeOptions(), host, port, access_log, on_ready)
+    options = options or ServeOptions()
+    with listen(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}"
+        app = build_app(pipe, options)
+        build_server(app, options, lambda: on_ready(address), access_log).run([listener])

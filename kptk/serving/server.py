@@ -6,34 +6,15 @@ import asyncio
 import math
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kptk.errors import ConfigError
-from kptk.serving.app import build_app
-from kptk.serving.batching import Predictor
 from kptk.serving.schema import ServeOptions
-
-
-def run_server(
-    pipe: Predictor,
-    options: ServeOptions,
-    host: str,
-    port: int,
-    access_log: bool,
-    on_ready: Callable[[str], object],
-) -> None:
-    """See :func:`kptk.serving.serve`."""
-    with listen(host, port) as listener, _stop_signals_are_no_failure():
-        shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{listener.getsockname()[1]}"
-        app = build_app(pipe, options)
-        build_server(app, options, lambda: on_ready(address), access_log).run([listener])
 
 
 def build_server(
@@ -45,11 +26,16 @@ def build_server(
         limit = options.body_timeout
 
     class Server(uvicorn.Server):
-        """Says when it answers."""
+        """Says when it answers, and ends without failure when a signal asks it to."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             on_ready()
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # uvicorn's own keeps the signal, to raise it once more at the end
+            self.force_exit |= self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
 
     config = uvicorn.Config(
         app,
@@ -146,19 +132,3 @@ def listen(host: str, port: int) -> socket.socket:
             f"The service cannot listen at {host}, port {port}: {error}. "
             "Choose others with --host and --port; --port 0 takes a port that is free."
         ) from error
-
-
-@contextmanager
-def _stop_signals_are_no_failure() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more, which would end the process with it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,9 +7,11 @@ from a box; what differs is moved afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kptk.analysis.bundle import Bundle, People, Poses, crops
 from kptk.skeleton import COCO17, Skeleton
@@ -123,6 +125,13 @@ def random_bundle(seed: int, n_images: int = 12, two_stage: bool = True) -> Bund
         candidates += [found(_random_box(rng), rng.random(), image) for _ in range(rng.integers(3))]
     people.append(person((10, 10, 60, 160), n_images - 1))  # somebody has to be found
     return bundle(people, candidates, two_stage=two_stage, n_images=n_images)
+
+
+def write_images(folder: Path) -> Path:
+    """The images of ``random_bundle(3)`` but for the first, all of one colour."""
+    for image in random_bundle(3).images[1:]:
+        Image.new("RGB", IMAGE, (90, 120, 90)).save(folder / str(image["file_name"]))
+    return folder
 
 
 def _random_box(rng: np.random.Generator) -> np.ndarray:

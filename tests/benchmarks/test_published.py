@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from benchmarks import published
 from benchmarks.published import RECIPES, run_benchmark
 from kptk.errors import DataError, InputError
 from tests.fake_pair import document, fake_pipeline, person
@@ -95,3 +96,20 @@ def test_wrong_names(tmp_path: Path) -> None:
         run_benchmark("coco-val2017", tmp_path, models=["demo-kpt"])
     with pytest.raises(DataError, match="annotation"):
         run_benchmark("coco-val2017", tmp_path)
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = imitate(tmp_path / "coco", "val2017", "person_keypoints_val2017.json")
+    monkeypatch.setattr("kptk.pipeline.pipeline.create_model", lambda *_, **__: fake_pipeline(None))
+    call = ["coco-val2017", "--data", str(data)]
+    assert published.main([*call, "--model", "PP-TinyPose_256x192", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["model"], row["expected"]) == ("PP-TinyPose_256x192", 0.683)
+    assert published.main(call) == 0
+    assert "58.4" in capsys.readouterr().out
+    assert published.main(["coco", "--data", str(data)]) == 1
+    assert "Did you mean 'coco-val2017'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        published.main(["coco-val2017"])

@@ -187,7 +187,7 @@ def cameras(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeCamera]]:
     FakeCamera.instances, FakeCamera.frames = [], None
     ticks = iter(range(10**6))
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    monkeypatch.setattr(kptk.io.video, "_check", lambda index: None)
+    monkeypatch.setattr(kptk.io.video, "_check_camera", lambda index: None)
     monkeypatch.setattr(
         kptk.io.video, "time", SimpleNamespace(monotonic=lambda: 5 + next(ticks) / 10)
     )
@@ -259,7 +259,7 @@ def test_a_camera_that_stops_or_is_not_there(cameras: list[FakeCamera]) -> None:
     *good, last = iter_frames(0)
     assert len(good) == 2
     assert isinstance(last, BadFrame)
-    assert "stopped giving pictures after 2 frames" in str(last.error)
+    assert "stopped giving images after 2 frames" in str(last.error)
     assert cameras[0].released.is_set()
     (bad,) = iter_frames(3)
     assert isinstance(bad, BadFrame)

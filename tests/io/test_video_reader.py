@@ -14,7 +14,7 @@ import pytest
 
 from kptk.errors import InputError, MissingDependencyError
 from kptk.io.sources import iter_frames
-from kptk.io.video import Sampling, VideoFrame, _Film, probe, read_frames
+from kptk.io.video import Sampling, VideoFrame, _Reading, probe, read_frames
 from tests.video.clips import (
     SIZE,
     TIMES,
@@ -188,7 +188,7 @@ def test_reading_goes_on_behind_an_error_and_ends_where_it_cannot(
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        film = _Film(path, 25.0, None)
+        film = _Reading(path, 25.0, None)
         found = list(film.decode(FailingContainer(container, after, times), stream))
     assert len(found) == expected  # those that the decoder held back among them
     assert len(film.broken) == 1
@@ -335,7 +335,7 @@ def test_without_pyav_the_install_line_is_named(
 def test_times_that_go_back_or_are_missing_go_on_by_a_step(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    film = _Film(tmp_path / "a.ts", 25.0, None)
+    film = _Reading(tmp_path / "a.ts", 25.0, None)
     stamps = [3.0, 3.04, None, 1.0, 3.2]
     given = [
         SimpleNamespace(
@@ -343,7 +343,7 @@ def test_times_that_go_back_or_are_missing_go_on_by_a_step(tmp_path: Path) -> No
         )
         for stamp in stamps
     ]
-    found = [film._place(frame)[1] for frame in given]
+    found = [film._numbered(frame)[1] for frame in given]
     assert found == pytest.approx([0, 0.04, 0.08, 0.12, 0.2])
 
 

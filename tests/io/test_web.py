@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -132,4 +133,4 @@ def test_a_server_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(web, "DOWNLOAD_TIMEOUT", 0.01)
     with pytest.raises(InputError, match="given up"):
-        web._read_limited(Trickle(), "http://x/", 1 << 20)
+        fetch("http://x/", opener=SimpleNamespace(open=lambda request, timeout: Trickle()))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import kptk
 from kptk.cli import app
-from tests.fixed_pair import BOX, SCORE, write_pipeline
+from tests.tiny_models import write_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -37,59 +37,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def kptk_cli(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_predict_saves_and_tabulates(pipeline: str, folder: Path) -> None:
-    result = kptk_cli("predict", "in", "--pipeline", pipeline, "--save-path", "out")
-    assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in Path("out").iterdir()) == [
-        "a_res.json", "a_res.png", "b_res.jpg", "b_res.json",
-    ]  # fmt: skip
-    lines = result.stdout.splitlines()
-    assert lines[0].split() == ["people", "best", "image", "->", "saved"]
-    assert lines[1].split()[:3] == ["1", "0.75", "in/a.png"]
-    saved = json.loads(Path("out/a_res.json").read_text())
-    assert saved["boxes"][0]["coordinate"] == list(BOX)
-
-
-def test_predict_json_is_one_document(pipeline: str, folder: Path) -> None:
-    options = ("--pipeline", pipeline, "--json", "--no-img", "-o", "out")
-    result = kptk_cli("predict", "in/a.png", "text.jpg", "in/b.jpg", *options)
-    assert result.exit_code == 1
-    document = json.loads(result.stdout)
-    assert list(document) == ["results", "errors"]
-    assert [r["input_path"] for r in document["results"]] == ["in/a.png", "in/b.jpg"]
-    assert document["results"][0]["boxes"][0]["det_score"] == SCORE
-    assert [e["input_path"] for e in document["errors"]] == ["text.jpg"]
-    assert "text.jpg" in result.stderr
-    assert sorted(os.listdir("out")) == ["a_res.json", "b_res.json"]
-
-
-def test_failed_images_are_listed_at_the_end(pipeline: str, folder: Path) -> None:
-    result = kptk_cli("predict", "text.jpg", "gone.jpg", "in", "-p", pipeline)
-    assert result.exit_code == 1
-    assert len(os.listdir("output")) == 4
-    errors = result.stderr.splitlines()
-    assert errors[0] == "kptk: 2 of the inputs failed:"
-    assert [line.split(":")[0].strip() for line in errors[1:]] == ["text.jpg", "gone.jpg"]
-
-
-def test_thresholds_and_channel_order_reach_the_pipeline(pipeline: str, folder: Path) -> None:
-    np.save("blue.npy", np.full((50, 60, 3), (255, 0, 0), np.uint8))
-    options = ("-p", pipeline, "--det-threshold", "0.8", "--channel-order", "bgr", "--json")
-    result = kptk_cli("predict", "blue.npy", *options)
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["results"][0]["boxes"] == []
-    picture = np.asarray(Image.open("output/blue_res.png"))
-    assert (picture == (0, 0, 255)).all()
-
-
-def test_recursive(pipeline: str, folder: Path) -> None:
-    result = kptk_cli("predict", ".", "-p", pipeline, "-r", "--no-img", "-o", "out")
-    assert result.exit_code == 1  # text.jpg
-    assert sorted(path.as_posix() for path in Path("out").rglob("*.json")) == [
-        "out/in/a_res.json", "out/in/b_res.json",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -122,12 +69,6 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     result = kptk_cli(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
-
-
-def test_an_output_folder_that_cannot_be(pipeline: str, folder: Path) -> None:
-    result = kptk_cli("predict", "in", "-p", pipeline, "-o", "text.jpg")
-    assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
 
 
 def test_config_saves_and_keeps(folder: Path) -> None:

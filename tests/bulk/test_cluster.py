@@ -15,7 +15,7 @@ import pytest
 
 import kptk
 from kptk.errors import BulkError
-from tests.bulk.bulk_fakes import log_lines, looked_at, make_death, make_fake, write_pictures
+from tests.bulk.fakes import log_lines, looked_at, make_death, make_fake, write_pictures
 
 distributed = pytest.importorskip("distributed")
 

@@ -13,7 +13,7 @@ import pytest
 import kptk
 from kptk.errors import BulkError, DataError
 from kptk.stored import match_images
-from tests.bulk.bulk_fakes import SIZE, make_fake, write_pictures
+from tests.bulk.fakes import SIZE, make_fake, write_pictures
 from tests.fake_pair import document, fake_pipeline, person, write_data
 
 FORMATS = ("parquet", "jsonl")
