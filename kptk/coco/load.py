@@ -234,8 +234,8 @@ def load_coco(
         elif errors[0].code != "images-folder":
             advice = "Correct the file, or leave these records out with repair='drop'."
         raise DataError(
-            f"{data.annotations_path} cannot be used as it is. {lines} {advice} kptk check lists them "
-            "all."
+            f"{data.annotations_path} cannot be used as it is. {lines} {advice} "
+            "kptk check lists them all."
         )
     findings = list(ledger.findings)
     if check:
