@@ -28,7 +28,7 @@ from kptk.export import (
     calibration_inputs,
     export_edge,
     float_convolutions,
-    labelled_pictures,
+    labelled_images,
     megabytes,
     plain_graph,
     quantize,
@@ -134,7 +134,7 @@ def method_rows(folder: Path, half: str) -> list[list[str]]:
     onnx.save(graph, plain)
     train = kptk.load_coco(kptk.demo_path("day"), split="train")
     names = [entry.name for entry in graph.graph.input]
-    inputs = calibration_inputs(source, names, labelled_pictures(train, IMAGES))
+    inputs = calibration_inputs(source, names, labelled_images(train, IMAGES))
     if half == "kpt":  # histograms need batches of one length
         inputs = [entry for entry in inputs if len(entry["image"]) == len(inputs[0]["image"])]
     rows = [[half, "float32", f"{half_ap(source.path, half):.2f}"]]

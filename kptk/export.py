@@ -1,4 +1,8 @@
-"""An ONNX graph made plain: constants folded, batch norms and parallel branches merged."""
+"""Any model as plain ONNX, OpenVINO or int8 for edge devices, with what that costs and saves.
+
+The graph is made plain (constants folded, batch norms and parallel branches merged), calibrated
+on the user's images and quantized, tried by every engine, measured, and described in a card.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +13,456 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kptk.check import ModelReport, check_model, usable_engines
+from kptk.coco import KeypointData, load_coco
 from kptk.engines.base import load_error
 from kptk.engines.load import load_engine
+from kptk.engines.onnx import session_options
 from kptk.errors import DataError, InputError, ModelError, nearest, require
+from kptk.evaluation import evaluate
 from kptk.files import file_hash
-from kptk.inputs import normalize
+from kptk.inputs import check_batch_size, normalize
+from kptk.instances import corners
+from kptk.io.images import read_image
+from kptk.io.sources import BadFrame, iter_frames
 from kptk.models.export import check_target
 from kptk.models.modeldir import ModelDir
 from kptk.models.onnx import onnx_file
-from kptk.pipeline.config import DET_BATCH_SIZE, KPT_BATCH_SIZE
+from kptk.models.zoo import find_model
+from kptk.pipeline.config import DET_BATCH_SIZE, KPT_BATCH_SIZE, load_config
+from kptk.pipeline.detector import network_inputs
+from kptk.pipeline.pipeline import create_model
+from kptk.pipeline.pose import crop_boxes, warp_crops
+from kptk.training.run import Run
 
-if TYPE_CHECKING:
-    from kptk.coco import KeypointData
-    from kptk.training.run import Run
+Image = NDArray[np.uint8]
+Inputs = dict[str, NDArray[np.float32]]
+# images, each with its people's boxes (N, 4) x1, y1, x2, y2, or None where they are not known
+Samples = list[tuple[Image, "NDArray[np.float32] | None"]]
+Pair = tuple[float, float]  # before and after
+Method = Literal["minmax", "entropy", "percentile"]
 
-
-# The first whose QuantizeLinear has an axis, which per-channel weights need.
-OPSET = 13
-
-
+# Chosen by benchmarks/quantize.py: no worse than the others, and the fastest; see docs/edge.md.
+METHOD: Method = "minmax"
+_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+N_IMAGES = 64
+OPSET = 13  # the first whose QuantizeLinear has an axis, which per-channel weights need
+_CROPS = 8  # to a call
+_STRIDE = 8  # histograms keep every activation of so many inputs in memory
+_ROUNDS = 7  # that times are the medians of
 _ONE = {"pads": [0, 0, 0, 0], "strides": [1, 1], "dilations": [1, 1], "group": 1}
+
+_INT8 = "convolutions in int8, weights per channel, activations uint8"
+FORMATS = {
+    "onnx": "ONNX, float32, constants and batch norms folded",
+    "openvino": "OpenVINO (.xml and .bin), weights in half precision",
+    "onnx-int8": f"ONNX in QDQ form: {_INT8}",
+    "openvino-int8": f"OpenVINO (.xml and .bin): {_INT8}",
+}
+
+
+class _Words(NamedTuple):
+    """What reports and cards say of a kind of model."""
+
+    measured: str
+    unit: str
+    left_in_float: str
+    option: str
+    section: str
+
+
+_WORDS = {
+    "detection": _Words(
+        measured="the boxes",
+        unit="an image",
+        left_in_float="all but convolutions; of these the sum over distances in the head",
+        option="--det-model",
+        section="detector",
+    ),
+    "keypoint": _Words(
+        measured="the keypoints on ground-truth boxes",
+        unit="a person (batches of 16)",
+        left_in_float="all but convolutions; of these the depthwise ones",
+        option="--kpt-model",
+        section="pose",
+    ),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class EdgeModel:
+    """A model directory in a smaller form, and what was measured. ``repr`` is the report.
+
+    Attributes:
+        path: the directory.
+        format: ``"onnx"``, ``"openvino"``, ``"onnx-int8"`` or ``"openvino-int8"``.
+        kind: ``"detection"`` or ``"keypoint"``.
+        megabytes: of the model's files, before and after.
+        ms: engine → milliseconds of the network alone, before and after, on this machine's CPU.
+        ap: of the boxes, or of the keypoints on ground-truth boxes, before and after, 0 to 1; None
+            without annotations.
+        report: what `kptk.check_model` says of the directory.
+    """
+
+    path: Path
+    format: str
+    kind: str
+    megabytes: Pair
+    ms: dict[str, Pair]
+    ap: Pair | None
+    report: ModelReport
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "kind": self.kind,
+            "megabytes": list(self.megabytes),
+            "ms": {name: list(pair) for name, pair in self.ms.items()},
+            "ap": None if self.ap is None else list(self.ap),
+            "check": self.report.json,
+        }
+
+    def __repr__(self) -> str:
+        before, after = self.megabytes
+        lines = [f"size         {before:.1f} -> {after:.1f} MB"]
+        lines += [
+            f"{name:<12} {a:.1f} -> {b:.1f} ms {_WORDS[self.kind].unit}, network alone"
+            for name, (a, b) in self.ms.items()
+        ]
+        if self.ap is not None:
+            first, second = (100 * ap for ap in self.ap)
+            lost = f"{first - second:.1f} lost"
+            lines.append(
+                f"AP           {first:.1f} -> {second:.1f} of {_WORDS[self.kind].measured}, {lost}"
+            )
+        return "\n".join([*lines, repr(self.report)])
+
+
+def export_edge(
+    model: str | os.PathLike[str] | Run,
+    save_path: str | os.PathLike[str],
+    *,
+    format: str = "onnx",
+    data: KeypointData | None = None,
+    calibration: Any = None,
+    n_calibration: int = N_IMAGES,
+    method: Method = METHOD,
+    pipeline: str = "human_keypoint_detection",
+    like: str | None = None,
+    max_images: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> EdgeModel:
+    """Export a model for another runtime or an edge device, and measure what that changes.
+
+    Paddle is needed only where the model has no ONNX file yet.
+
+    Args:
+        model: a name, a model directory, a ``.pdparams`` file, or a run or its directory.
+        save_path: the directory to make.
+        format: ``"onnx"``: float32, constants and batch norms folded; ``"openvino"``: the same in
+            OpenVINO's own format, weights in half precision, run by ``engine="openvino"``;
+            ``"onnx-int8"``: convolutions in int8; ``"openvino-int8"``: likewise, laid out for
+            OpenVINO, which it loses less with and is faster by than with ``"onnx-int8"``.
+        data: annotated images, as `kptk.load_coco` gives them, that AP is measured on.
+        calibration: for int8, images like those the model will see: annotated data, whose boxes
+            a keypoint model is shown, or what ``predict`` takes.
+        n_calibration: how many of them, spread evenly.
+        method: how int8's ranges are chosen: ``"minmax"``, ``"entropy"`` or ``"percentile"``.
+        pipeline: whose detector finds the people that a keypoint model is calibrated on, where
+            ``calibration`` has no boxes.
+        like: for a ``.pdparams`` file, the name of the architecture.
+        max_images: measure AP on the first images by id only.
+        overwrite: replace the directory, if it is a model's.
+        progress: show progress bars.
+
+    Raises:
+        InputError: the format is not known, or int8 has nothing to calibrate on.
+        ModelError: the model cannot be found or exported, or its engines do not agree; what was
+            at ``save_path`` stays then.
+        MissingDependencyError: ``kptk[edge]`` is not installed.
+    """
+    target = Path(save_path).expanduser()
+    if format not in FORMATS:
+        raise InputError(
+            f"format must be {', '.join(map(repr, FORMATS))}. Got {format!r}."
+            f"{nearest(str(format), FORMATS)}"
+        )
+    if format.startswith("openvino"):
+        require("openvino", "edge", "Exporting to OpenVINO")
+    if format.endswith("-int8") and calibration is None:
+        raise InputError(
+            f"{format} must see images like those it will be used on: give calibration=, a folder "
+            "or annotated data (kptk export --images or --data)."
+        )
+    if not format.endswith("-int8") and calibration is not None:
+        raise InputError(
+            f"calibration is for the formats 'onnx-int8' and 'openvino-int8'. Got {format!r}."
+        )
+    check_target(target, overwrite)
+    source = find_source(model, like)
+    samples: Samples = []
+    if calibration is not None:
+        count = check_batch_size(n_calibration, "n_calibration")
+        if isinstance(calibration, KeypointData):
+            samples = labelled_images(calibration, count)
+        else:
+            samples = plain_images(calibration, count)
+            if source.kind == "keypoint":
+                samples = with_boxes(samples, pipeline)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+        made = _write(source, Path(folder) / "model", format, samples, method)
+        report = check_model(made.path)
+        wrong = [finding for finding in report.findings if finding.severity == "error"]
+        if wrong:
+            raise ModelError(
+                f"The exported model did not pass its check and was not kept. {wrong[0].message}"
+            )
+        ap = None
+        if data is not None:
+            ap = _both(_accuracy(one, data, max_images, progress) for one in (source, made))
+        size = (megabytes(source), megabytes(made))
+        calibrated = f"{len(samples)} images, {method}" if format.endswith("-int8") else None
+        card = _card(source, format, calibrated, size, ap)
+        (made.path / "README.md").write_text(card, encoding="utf-8")
+        ms = _speeds(source, made)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(made.path, target)
+    report = replace(report, path=target, model=ModelDir.open(target))
+    return EdgeModel(target, format, source.kind, size, ms, ap, report)
+
+
+def find_source(model: str | os.PathLike[str] | Run, like: str | None = None) -> ModelDir:
+    """The model directory that is meant; of a run the one that it exported."""
+    if isinstance(model, Run):
+        return find_model(model.model_dir)
+    path = Path(model).expanduser()
+    if (path / "settings.yml").is_file() and (path / "model").is_dir():
+        return find_model(path / "model")
+    return find_model(model, like=like)
+
+
+def find_edge_data(
+    data: str | None, split: str, images: str | None, format: str
+) -> tuple[KeypointData | None, Any]:
+    """What to measure on and what to calibrate on, from what the command line is given.
+
+    Args:
+        data: an annotated data set, or None.
+        split: of it, for the measurement.
+        images: what to calibrate on, or None: the other split of the data, ``"train"``, if there
+            is one, so that AP is not measured on what was calibrated on.
+        format: only int8 is calibrated.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    measured = None
+    if data is not None:
+        measured = load_coco(data, split=None if Path(data).is_file() else split)
+    if not format.endswith("-int8") or images is not None or measured is None or data is None:
+        return measured, images
+    try:
+        return measured, load_coco(data, split="train") if Path(data).is_dir() else measured
+    except DataError:
+        return measured, measured
+
+
+def _write(
+    source: ModelDir, folder: Path, format: str, samples: Samples, method: Method
+) -> ModelDir:
+    """The model's files and its configuration, in a new folder."""
+    graph = plain_graph(onnx_file(source))
+    folder.mkdir()
+    int8, to_openvino = format.endswith("-int8"), format.startswith("openvino")
+    onnx = folder / "inference.onnx"
+    plain = folder.with_name("plain.onnx") if int8 else onnx
+    plain.write_bytes(graph.SerializeToString())
+    if int8:
+        names = [entry.name for entry in graph.graph.input]
+        inputs = calibration_inputs(source, names, samples)
+        keep_float = float_convolutions(graph.graph)
+        quantize(plain, onnx, inputs, method=method, keep_float=keep_float, results=not to_openvino)
+    if to_openvino:
+        openvino = require("openvino", "edge", "Exporting to OpenVINO")
+        network = openvino.Core().read_model(str(onnx))
+        # Float weights are stored in half precision; the engine computes in float32 all the same.
+        # The scales of int8 are few, and stay as they are.
+        openvino.save_model(network, str(onnx.with_suffix(".xml")), compress_to_fp16=not int8)
+        onnx.unlink()
+    shutil.copyfile(source.config, folder / "inference.yml")
+    return ModelDir.open(folder)
+
+
+def _card(
+    source: ModelDir, format: str, calibrated: str | None, size: Pair, ap: Pair | None
+) -> str:
+    """The model card (README.md): no dates, paths or timings; the source's card follows."""
+    words = _WORDS[source.kind]
+    digest = file_hash(*source.weights or (source.config,))[:32]
+    rows = {
+        "": "",
+        "---": "---",
+        "made from": f"{source.path.name}, SHA-256 {digest}",
+        "architecture": source.name,
+        "input": f"{source.input_size[0]} x {source.input_size[1]} (height x width), RGB",
+        "format": FORMATS[format],
+        "size": f"{size[1]:.1f} MB (before: {size[0]:.1f})",
+    }
+    if calibrated is not None:
+        rows |= {"calibration": calibrated, "left in float32": words.left_in_float}
+    if ap is not None:
+        rows[f"AP of {words.measured}"] = f"{100 * ap[1]:.1f} (before: {100 * ap[0]:.1f})"
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    text = (
+        f"# {source.name}, {format}\n\nMade by `kptk export --format {format}`.\n\n{table}\n\n"
+        f"```bash\nkptk swap demo {words.option} path/to/this/folder --save-path mine.yaml\n```\n"
+    )
+    card = source.path / "README.md"
+    if not card.is_file():
+        return text
+    old = card.read_text(encoding="utf-8")
+    return f"{text}\nThe card of the model it was made from:\n\n{old}"
+
+
+def megabytes(model: ModelDir) -> float:
+    """Size of the files that one engine needs, in units of 10^6 bytes."""
+    return sum(file.stat().st_size for file in model.weights) / 1e6
+
+
+def _both(values: Iterable[float]) -> Pair:
+    before, after = values
+    return before, after
+
+
+def _speeds(before: ModelDir, after: ModelDir) -> dict[str, Pair]:
+    """Milliseconds of the networks alone, in turn, on the CPU, by the engines that run both.
+
+    An image (detector) or a person of a batch of 16 (keypoint model).
+    """
+    batch = DET_BATCH_SIZE if before.kind == "detection" else KPT_BATCH_SIZE
+    image = np.random.default_rng(0).standard_normal((batch, 3, *before.input_size))
+    two = np.ones((batch, 2), np.float32)
+    arrays = {"scale_factor": two, "im_shape": two}
+    found = {}
+    for name in usable_engines(before):
+        if name not in usable_engines(after):
+            continue
+        networks = [load_engine(model, engine=name, device="cpu") for model in (before, after)]
+        names = networks[0].input_names
+        inputs = {n: arrays.get(n, image.astype(np.float32)) for n in names}
+        taken: list[list[float]] = [[], []]
+        for _ in range(_ROUNDS + 1):
+            for network, times in zip(networks, taken, strict=True):
+                began = time.perf_counter()
+                network.run(inputs)
+                times.append(1e3 * (time.perf_counter() - began) / batch)
+        found[name] = _both(statistics.median(times[1:]) for times in taken)
+    return found
+
+
+def _accuracy(model: ModelDir, data: KeypointData, most: int | None, progress: bool) -> float:
+    """AP from 0 to 1: of the boxes, or of the keypoints on ground-truth boxes."""
+    pipeline = create_model(model.path, device="cpu")
+    found = evaluate(pipeline, data, max_images=most, progress=progress)
+    return float(getattr(found, _WORDS[model.kind].section)["AP"])
+
+
+def spaced(n: int, count: int) -> list[int]:
+    """``count`` indices (or all) spread evenly over ``n`` things, the first among them."""
+    return [i * n // min(n, count) for i in range(min(n, count))]
+
+
+def labelled_images(data: KeypointData, count: int) -> Samples:
+    """Images of a data set, spread evenly, with the boxes of their people."""
+    samples: Samples = []
+    for image_id in (data.image_ids[i] for i in spaced(len(data.image_ids), count)):
+        boxes = corners([person["bbox"] for person in data.people(image_id)]).astype(np.float32)
+        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+        samples.append((read_image(data.image_path(image_id)), boxes))
+    return samples
+
+
+def plain_images(images: Any, count: int) -> Samples:
+    """Images without labels: what ``predict`` takes, of which up to ``count`` that can be read.
+
+    Raises:
+        InputError: none can be read.
+    """
+    kept: list[Image] = []
+    good, bad, step, first = 0, 0, 1, ""
+    for frame in iter_frames(images):
+        if isinstance(frame, BadFrame):
+            bad, first = bad + 1, first or f" {frame.error}"
+            continue
+        if good % step == 0:
+            kept.append(frame.image)
+        good += 1
+        if len(kept) > 2 * count:  # a video's frames would not fit into memory
+            kept, step = kept[::2], 2 * step
+    if not good:
+        raise InputError(f"The images to calibrate on must be readable. None of {bad} is.{first}")
+    return [(kept[i], None) for i in spaced(len(kept), count)]
+
+
+def with_boxes(samples: Samples, pipeline: str) -> Samples:
+    """Let a pipeline's detector find the people of the images that have no boxes yet."""
+    if all(boxes is not None for _, boxes in samples):
+        return samples
+    config = load_config(pipeline)
+    detector = create_model(config.det_model)
+
+    def find(image: Image) -> NDArray[np.float32]:
+        (result,) = detector.predict([image], det_threshold=config.det_threshold, on_error="raise")
+        return result.boxes
+
+    return [(image, find(image) if boxes is None else boxes) for image, boxes in samples]
+
+
+def calibration_inputs(
+    model: ModelDir, input_names: Sequence[str], samples: Samples
+) -> list[Inputs]:
+    """The network's inputs for these images, through the preprocessing of inference.
+
+    Args:
+        model: a detector, which sees whole images, or a keypoint model, which sees crops.
+        input_names: of the network.
+        samples: images and, for a keypoint model, boxes (N, 4) of each.
+
+    Raises:
+        DataError: a keypoint model, and nobody on the images.
+    """
+    if model.kind == "detection":
+        return [network_inputs([image], model, input_names) for image, _ in samples]
+    inputs = []
+    for image, found in samples:
+        boxes = np.zeros((0, 4), np.float32) if found is None else found
+        for start in range(0, len(boxes), _CROPS):
+            centers, sizes = crop_boxes(boxes[start : start + _CROPS], model.input_size)
+            owners = np.zeros(len(centers), np.intp)
+            crops = warp_crops([image], owners, centers, sizes, model.input_size)
+            pixels = normalize(crops, model.mean, model.std, model.is_scale)
+            inputs.append({input_names[0]: pixels})
+    if not inputs:
+        raise DataError(
+            "Calibrating a pose model needs people. There are none on the "
+            f"{len(samples)} images looked at: give other images, or annotations."
+        )
+    return inputs
 
 
 def plain_graph(source: Path) -> Any:
@@ -59,13 +483,22 @@ def plain_graph(source: Path) -> Any:
         MissingDependencyError: ``kptk[edge]`` is not installed.
     """
     onnx = require("onnx", "edge", "Exporting to ONNX and OpenVINO")
+    import onnxruntime
+
     with tempfile.TemporaryDirectory(prefix="kptk-edge-") as folder:
+        newer, optimised = (str(Path(folder) / name) for name in ("newer.onnx", "optimised.onnx"))
+        options = session_options()
+        # The basic level keeps to standard operators, which other runtimes know.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = optimised
         try:
             model = onnx.load(str(source))
-            if _opset(model) < OPSET:
+            opset = next(int(entry.version) for entry in model.opset_import if not entry.domain)
+            if opset < OPSET:
                 model = onnx.version_converter.convert_version(model, OPSET)
-            onnx.save(model, str(Path(folder) / "newer.onnx"))
-            plain = onnx.load(str(_optimised(Path(folder) / "newer.onnx")))
+            onnx.save(model, newer)
+            onnxruntime.InferenceSession(newer, options, providers=["CPUExecutionProvider"])
+            plain = onnx.load(optimised)
         except Exception as error:  # protobuf's, ONNX's and ONNX Runtime's share no base
             raise load_error(error, source) from error
     merge_branches(plain.graph)
@@ -74,23 +507,6 @@ def plain_graph(source: Path) -> Any:
     del plain.opset_import[:], plain.graph.value_info[:]  # shapes are inferred when needed
     plain.opset_import.extend(kept)
     return plain
-
-
-def _opset(model: Any) -> int:
-    return next(int(entry.version) for entry in model.opset_import if not entry.domain)
-
-
-def _optimised(source: Path) -> Path:
-    import onnxruntime
-
-    target = source.with_name("optimised.onnx")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only, as in the engine
-    # The basic level keeps to standard operators, which other runtimes know.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-    return target
 
 
 def merge_branches(graph: Any) -> int:
@@ -105,19 +521,32 @@ def merge_branches(graph: Any) -> int:
     Returns:
         How many pairs became one convolution.
     """
+    from onnx import numpy_helper
+
     makers = {name: node for node in graph.node for name in node.output}
     uses = Counter(name for node in graph.node for name in node.input)
     uses.update(output.name for output in graph.output)
     weights = {item.name: item for item in graph.initializer}
+
+    def array(name: str) -> NDArray[np.float32]:
+        return np.array(numpy_helper.to_array(weights[name]))
+
     gone = []
     for node in graph.node:
-        branches = [makers.get(name) for name in node.input] if node.op_type == "Add" else []
-        alone = all(uses[name] == 1 for name in node.input)
-        wide, narrow = _wide_and_narrow(branches, weights) if alone else (None, None)
-        if wide is not None and narrow is not None:
-            _add_into(graph, wide, narrow, weights)
-            wide.output[0] = node.output[0]
-            gone += [node, narrow]
+        if node.op_type != "Add" or any(uses[name] != 1 for name in node.input):
+            continue
+        wide, narrow = _wide_and_narrow([makers.get(name) for name in node.input], weights)
+        if wide is None:
+            continue
+        kernel = array(wide.input[1])
+        kernel[:, :, 1, 1] += array(narrow.input[1])[:, :, 0, 0]
+        bias = array(wide.input[2]) + array(narrow.input[2])
+        for name, merged in zip(wide.input[1:], (kernel, bias), strict=True):
+            weights[name].CopyFrom(numpy_helper.from_array(merged, name))
+        for name in narrow.input[1:]:
+            graph.initializer.remove(weights[name])
+        wide.output[0] = node.output[0]
+        gone += [node, narrow]
     for node in gone:
         graph.node.remove(node)
     return len(gone) // 2
@@ -131,336 +560,19 @@ def _wide_and_narrow(branches: list[Any], weights: dict[str, Any]) -> tuple[Any,
         return None, None
     wide, narrow = sorted(branches, key=lambda b: -max(weights[b.input[1]].dims[2:]))
     shapes = [list(weights[b.input[1]].dims) for b in (wide, narrow)]
-    settings = [_settings(b) for b in (wide, narrow)]
+    given = [
+        {a.name: a.i if a.name == "group" else list(a.ints) for a in b.attribute}
+        for b in (wide, narrow)
+    ]
+    of_wide, of_narrow = ({n: has.get(n, default) for n, default in _ONE.items()} for has in given)
     fits = (
         wide.input[0] == narrow.input[0]
         and [shape[2:] for shape in shapes] == [[3, 3], [1, 1]]
         and shapes[0][:2] == shapes[1][:2]
-        and settings[0] == {**settings[1], "pads": [1, 1, 1, 1]}
-        and settings[1] == {**_ONE, "strides": settings[1]["strides"]}
+        and of_wide == {**of_narrow, "pads": [1, 1, 1, 1]}
+        and of_narrow == {**_ONE, "strides": of_narrow["strides"]}
     )
     return (wide, narrow) if fits else (None, None)
-
-
-def _settings(conv: Any) -> dict[str, Any]:
-    given = {a.name: a.i if a.name == "group" else list(a.ints) for a in conv.attribute}
-    return {name: given.get(name, default) for name, default in _ONE.items()}
-
-
-def _add_into(graph: Any, wide: Any, narrow: Any, weights: dict[str, Any]) -> None:
-    from onnx import numpy_helper
-
-    def array(name: str) -> NDArray[np.float32]:
-        return np.array(numpy_helper.to_array(weights[name]))
-
-    kernel = array(wide.input[1])
-    kernel[:, :, 1, 1] += array(narrow.input[1])[:, :, 0, 0]
-    bias = array(wide.input[2]) + array(narrow.input[2])
-    for name, merged in zip(wide.input[1:], (kernel, bias), strict=True):
-        weights[name].CopyFrom(numpy_helper.from_array(merged, name))
-    for name in narrow.input[1:]:
-        graph.initializer.remove(weights[name])
-
-
-# ---- calibration: What int8 is calibrated on: the user's images, made into inputs as inference
-# makes them.
-
-
-Image = NDArray[np.uint8]
-
-
-Inputs = dict[str, NDArray[np.float32]]
-
-
-Pictures = list[tuple[Image, "NDArray[np.float32] | None"]]
-
-
-N_IMAGES = 64
-
-
-_CROPS = 8  # to a call
-
-
-def spaced(n: int, count: int) -> list[int]:
-    """``count`` indices (or all) spread evenly over ``n`` things, the first among them."""
-    return [i * n // min(n, count) for i in range(min(n, count))]
-
-
-def labelled_pictures(data: KeypointData, count: int) -> Pictures:
-    """Images of a data set, spread evenly, each with its people's boxes (N, 4) x1, y1, x2, y2."""
-    from kptk.io.images import read_image
-
-    ids = data.image_ids
-    return [
-        (read_image(data.image_path(ids[i])), _boxes(data.people(ids[i])))
-        for i in spaced(len(ids), count)
-    ]
-
-
-def _boxes(people: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
-    boxes = np.array([person["bbox"] for person in people], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
-
-
-def plain_pictures(images: Any, count: int) -> Pictures:
-    """Images without labels: what ``predict`` takes, of which up to ``count`` that can be read.
-
-    Raises:
-        InputError: none can be read.
-    """
-    from kptk.io.sources import BadFrame, iter_frames
-
-    kept: list[Image] = []
-    good, bad, step, first = 0, 0, 1, ""
-    for frame in iter_frames(images):
-        if isinstance(frame, BadFrame):
-            bad, first = bad + 1, first or f" {frame.error}"
-            continue
-        if good % step == 0:
-            kept.append(frame.image)
-        good += 1
-        if len(kept) > 2 * count:  # a film's frames would not fit into memory
-            kept, step = kept[::2], 2 * step
-    if not good:
-        raise InputError(f"The images to calibrate on must be readable. None of {bad} is.{first}")
-    return [(kept[i], None) for i in spaced(len(kept), count)]
-
-
-def with_boxes(pictures: Pictures, pipeline: str) -> Pictures:
-    """Let a pipeline's detector find the people of the images that have no boxes yet."""
-    if all(boxes is not None for _, boxes in pictures):
-        return pictures
-    from kptk.pipeline.config import load_config
-    from kptk.pipeline.pipeline import create_model
-
-    config = load_config(pipeline)
-    detector = create_model(config.det_model)
-
-    def find(image: Image) -> NDArray[np.float32]:
-        (result,) = detector.predict([image], det_threshold=config.det_threshold, on_error="raise")
-        return result.boxes
-
-    return [(image, find(image) if boxes is None else boxes) for image, boxes in pictures]
-
-
-def calibration_inputs(
-    model: ModelDir, input_names: Sequence[str], pictures: Pictures
-) -> list[Inputs]:
-    """The network's inputs for these images, through the preprocessing of inference.
-
-    Args:
-        model: a detector, which sees whole images, or a pose model, which sees crops of the boxes.
-        input_names: of the network.
-        pictures: images and, for a pose model, boxes (N, 4) of each.
-
-    Raises:
-        DataError: a pose model, and nobody on the images.
-    """
-    from kptk.pipeline.detector import network_inputs
-
-    if model.kind == "detection":
-        return [network_inputs([image], model, input_names) for image, _ in pictures]
-    inputs = [{input_names[0]: crops} for crops in _crops(model, pictures)]
-    if not inputs:
-        raise DataError(
-            "Calibrating a pose model needs people. There are none on the "
-            f"{len(pictures)} images looked at: give other images, or annotations."
-        )
-    return inputs
-
-
-def _crops(model: ModelDir, pictures: Pictures) -> Iterator[NDArray[np.float32]]:
-    from kptk.pipeline.pose import crop_boxes, warp_crops
-
-    for image, boxes in pictures:
-        people = np.zeros((0, 4), np.float32) if boxes is None else boxes
-        for start in range(0, len(people), _CROPS):
-            some = people[start : start + _CROPS]
-            centers, sizes = crop_boxes(some, model.input_size)
-            owners = np.zeros(len(some), np.intp)
-            crops = warp_crops([image], owners, centers, sizes, model.input_size)
-            yield normalize(crops, model.mean, model.std, model.is_scale)
-
-
-# ---- card: The model card (README.md) of a model exported for the edge: no dates, paths or timings.
-
-
-_FORMATS = {
-    "onnx": "ONNX, float32, constants and batch norms folded",
-    "openvino": "OpenVINO (.xml and .bin), weights in half precision",
-    "onnx-int8": "ONNX in QDQ form: convolutions in int8, weights per channel, activations uint8",
-    "openvino-int8": "OpenVINO (.xml and .bin): convolutions in int8, weights per channel, "
-    "activations uint8",
-}
-
-
-_FLOAT = {
-    "detection": "all but convolutions; of these the sum over distances in the head",
-    "keypoint": "all but convolutions; of these the depthwise ones",
-}
-
-
-_AP = {
-    "detection": "AP of the boxes",
-    "keypoint": "AP of the joints on ground-truth boxes",
-}
-
-
-_OPTION = {"detection": "--det-model", "keypoint": "--kpt-model"}
-
-
-def edge_card(
-    source: ModelDir,
-    format: str,
-    n_images: int,
-    method: str,
-    size: tuple[float, float],
-    ap: tuple[float, float] | None,
-    digest: str,
-) -> str:
-    """The text of the card; the card of the model it was made from follows, if it has one.
-
-    Args:
-        source: the model it was made from.
-        format: see `kptk.export.FORMATS`.
-        n_images: that int8 was calibrated on.
-        method: of the calibration.
-        size: megabytes before and after.
-        ap: before and after, 0 to 1; None: not measured.
-        digest: of the source.
-    """
-    rows = [
-        ("made from", f"{source.path.name}, {digest}"),
-        ("architecture", source.name),
-        ("input", f"{source.input_size[0]} x {source.input_size[1]} (height x width), RGB"),
-        ("format", _FORMATS[format]),
-        ("size", f"{size[1]:.1f} MB (before: {size[0]:.1f})"),
-    ]
-    if format.endswith("-int8"):
-        rows += [
-            ("calibration", f"{n_images} images, {method}"),
-            ("left in float32", _FLOAT[source.kind]),
-        ]
-    if ap is not None:
-        rows.append((_AP[source.kind], f"{100 * ap[1]:.1f} (before: {100 * ap[0]:.1f})"))
-    table = "\n".join(f"| {' | '.join(row)} |" for row in [("", ""), ("---", "---"), *rows])
-    use = f"kptk swap demo {_OPTION[source.kind]} path/to/this/folder --save-path mine.yaml"
-    card = source.path / "README.md"
-    text = (
-        f"# {source.name}, {format}\n\nMade by `kptk export --format {format}`.\n\n{table}\n\n"
-        f"```bash\n{use}\n```\n"
-    )
-    if not card.is_file():
-        return text
-    old = card.read_text(encoding="utf-8")
-    return f"{text}\nThe card of the model it was made from:\n\n{old}"
-
-
-# ---- measure: What a smaller model costs and saves: bytes, milliseconds, AP.
-
-
-_ROUNDS = 7
-
-
-_SECTIONS = {"detection": "detector", "keypoint": "pose"}
-
-
-# before and after
-Pair = tuple[float, float]
-
-
-def megabytes(model: ModelDir) -> float:
-    """Size of the files that one engine needs, in units of 10^6 bytes."""
-    return sum(file.stat().st_size for file in model.weights) / 1e6
-
-
-def speeds(
-    before: ModelDir, after: ModelDir, *, threads: int | None = None, rounds: int = _ROUNDS
-) -> dict[str, Pair]:
-    """Milliseconds of the networks alone, in turn, on the CPU.
-
-    Args:
-        before: the model that was exported.
-        after: what came of it.
-        threads: CPU threads; None: all.
-        rounds: the medians are of so many.
-
-    Returns:
-        Engine → (before, after), an image (detector) or a person of a batch of 16 (pose model),
-        for the engines that run both.
-    """
-    names = [name for name in usable_engines(before) if name in usable_engines(after)]
-    batch = DET_BATCH_SIZE if before.kind == "detection" else KPT_BATCH_SIZE
-    found = {}
-    for name in names:
-        runs = [_prepared(model, name, threads, batch) for model in (before, after)]
-        taken = [[_milliseconds(run) / batch for run in runs] for _ in range(rounds + 1)]
-        first, second = (statistics.median(times) for times in zip(*taken[1:], strict=True))
-        found[name] = (first, second)
-    return found
-
-
-def _prepared(
-    model: ModelDir, engine: str, threads: int | None, batch: int
-) -> Callable[[], object]:
-    network = load_engine(model, engine=engine, device="cpu", threads=threads)
-    inputs = _noise(model, network.input_names, batch)
-    return lambda: network.run(inputs)
-
-
-def _milliseconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - began)
-
-
-def _noise(model: ModelDir, names: tuple[str, ...], batch: int) -> Mapping[str, NDArray[Any]]:
-    image = np.random.default_rng(0).standard_normal((batch, 3, *model.input_size))
-    sizes = {"scale_factor": np.ones((batch, 2)), "im_shape": np.ones((batch, 2))}
-    arrays = {name: sizes.get(name, image).astype(np.float32) for name in names}
-    return arrays
-
-
-def accuracies(
-    before: ModelDir, after: ModelDir, data: KeypointData, max_images: int | None, progress: bool
-) -> Pair:
-    """AP from 0 to 1 of both: of the boxes, or of the joints on ground-truth boxes.
-
-    Args:
-        before: the model that was exported.
-        after: what came of it.
-        data: with annotations.
-        max_images: only the first images by id.
-        progress: show a progress bar.
-    """
-    from kptk.evaluation import evaluate
-    from kptk.pipeline.pipeline import create_model
-
-    first, second = (
-        evaluate(
-            create_model(model.path, device="cpu"), data, max_images=max_images, progress=progress
-        )
-        for model in (before, after)
-    )
-    section = _SECTIONS[before.kind]
-    return float(getattr(first, section)["AP"]), float(getattr(second, section)["AP"])
-
-
-# ---- quantize: Static int8 quantization by ONNX Runtime: QDQ format, weights per channel.
-
-
-Method = Literal["minmax", "entropy", "percentile"]
-
-
-# Chosen by benchmarks/quantize.py: no worse than the others, and the fastest; see docs/edge.md.
-METHOD: Method = "minmax"
-
-
-_METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
-
-
-_STRIDE = 8  # histograms keep every activation of so many inputs in memory
 
 
 def float_convolutions(graph: Any, *, depthwise: bool = False) -> list[str]:
@@ -521,10 +633,11 @@ def quantize(
         require(needed, "edge", "Quantizing to int8")
     from onnxruntime import quantization
 
-    strided: dict[str, Any] = {} if method == "minmax" else {"CalibStridedMinMax": _STRIDE}
-    # a stride must divide the number of inputs, or ONNX Runtime refuses
-    count = len(inputs) // _STRIDE * _STRIDE if strided else len(inputs)
-    extra = dict(strided) if count else {}
+    extra: dict[str, Any] = {}
+    whole = len(inputs) // _STRIDE * _STRIDE
+    if method != "minmax" and whole:
+        extra["CalibStridedMinMax"] = _STRIDE
+        inputs = inputs[:whole]  # a stride must divide their number, or ONNX Runtime refuses
     if not results:
         extra["OpTypesToExcludeOutputQuantization"] = ["Conv"]
     try:
@@ -532,7 +645,7 @@ def quantize(
             quantization.quantize_static(
                 str(source),
                 str(target),
-                _Reader(inputs[:count] if count else inputs),
+                _Reader(inputs),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
@@ -576,252 +689,3 @@ class _Reader:
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         return next(self._rest, None)
-
-
-# ---- export: ``kptk.export_edge``: any model to plain ONNX, OpenVINO or int8, with what it costs
-# and saves.
-
-
-FORMATS = ("onnx", "openvino", "onnx-int8", "openvino-int8")
-
-
-_WHAT = {"detection": "the boxes", "keypoint": "the joints on ground-truth boxes"}
-
-
-_UNIT = {"detection": "an image", "keypoint": "a person (batches of 16)"}
-
-
-@dataclass(frozen=True, repr=False)
-class EdgeModel:
-    """A model directory in a smaller form, and what was measured. ``repr`` is the report.
-
-    Attributes:
-        path: the directory.
-        format: ``"onnx"``, ``"openvino"``, ``"onnx-int8"`` or ``"openvino-int8"``.
-        kind: ``"detection"`` or ``"keypoint"``.
-        megabytes: of the model's files, before and after.
-        ms: engine → milliseconds of the network alone, before and after, on this machine's CPU.
-        ap: of the boxes, or of the joints on ground-truth boxes, before and after, 0 to 1; None
-            without annotations.
-        report: what `kptk.check_model` says of the directory.
-    """
-
-    path: Path
-    format: str
-    kind: str
-    megabytes: Pair
-    ms: dict[str, Pair]
-    ap: Pair | None
-    report: ModelReport
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return {
-            "path": str(self.path),
-            "format": self.format,
-            "kind": self.kind,
-            "megabytes": list(self.megabytes),
-            "ms": {name: list(pair) for name, pair in self.ms.items()},
-            "ap": None if self.ap is None else list(self.ap),
-            "check": self.report.json,
-        }
-
-    def __repr__(self) -> str:
-        before, after = self.megabytes
-        lines = [f"size         {before:.1f} -> {after:.1f} MB"]
-        lines += [
-            f"{name:<12} {a:.1f} -> {b:.1f} ms {_UNIT[self.kind]}, network alone"
-            for name, (a, b) in self.ms.items()
-        ]
-        if self.ap is not None:
-            first, second = (100 * ap for ap in self.ap)
-            lost = f"{first - second:.1f} lost"
-            lines.append(f"AP           {first:.1f} -> {second:.1f} of {_WHAT[self.kind]}, {lost}")
-        return "\n".join([*lines, repr(self.report)])
-
-
-def export_edge(
-    model: str | os.PathLike[str] | Run,
-    save_path: str | os.PathLike[str],
-    *,
-    format: str = "onnx",
-    data: KeypointData | None = None,
-    calibration: Any = None,
-    n_calibration: int = N_IMAGES,
-    method: Method = METHOD,
-    pipeline: str = "human_keypoint_detection",
-    like: str | None = None,
-    max_images: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> EdgeModel:
-    """Export a model for another runtime or a smaller machine, and measure what that changes.
-
-    Paddle is needed only where the model has no ONNX file yet.
-
-    Args:
-        model: a name, a model directory, a ``.pdparams`` file, or a run or its directory.
-        save_path: the directory to make.
-        format: ``"onnx"``: float32, constants and batch norms folded; ``"openvino"``: the same in
-            OpenVINO's own format, weights in half precision, run by ``engine="openvino"``;
-            ``"onnx-int8"``: convolutions in int8; ``"openvino-int8"``: likewise, laid out for
-            OpenVINO, which it loses less with and is faster by than with ``"onnx-int8"``.
-        data: annotated images, as `kptk.load_coco` gives them, that AP is measured on.
-        calibration: for int8, images like those the model will see: annotated data, whose boxes
-            a pose model is shown, or what ``predict`` takes.
-        n_calibration: how many of them, spread evenly.
-        method: how int8's ranges are chosen: ``"minmax"``, ``"entropy"`` or ``"percentile"``.
-        pipeline: whose detector finds the people that a pose model is calibrated on, where
-            ``calibration`` has no boxes.
-        like: for a ``.pdparams`` file, the name of the architecture.
-        max_images: measure AP on the first images by id only.
-        overwrite: replace the directory, if it is a model's.
-        progress: show progress bars.
-
-    Raises:
-        InputError: the format is not known, or int8 has nothing to calibrate on.
-        ModelError: the model cannot be found or exported, or its engines do not agree; what was
-            at ``save_path`` stays then.
-        MissingDependencyError: ``kptk[edge]`` is not installed.
-    """
-    target = Path(save_path).expanduser()
-    _check_format(format, calibration)
-    check_target(target, overwrite)
-    source = find_source(model, like)
-    pictures: Pictures = []
-    if calibration is not None:
-        pictures = _pictures(source, calibration, n_calibration, pipeline)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        made = _write(source, Path(folder) / "model", format, pictures, method)
-        report = _checked(made)
-        ap = None if data is None else accuracies(source, made, data, max_images, progress)
-        size = (megabytes(source), megabytes(made))
-        card = edge_card(source, format, len(pictures), method, size, ap, _hash(source))
-        (made.path / "README.md").write_text(card, encoding="utf-8")
-        ms = speeds(source, made)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(made.path, target)
-    report = replace(report, path=target, model=ModelDir.open(target))
-    return EdgeModel(target, format, source.kind, size, ms, ap, report)
-
-
-def find_source(model: str | os.PathLike[str] | Run, like: str | None = None) -> ModelDir:
-    """The model directory that is meant; of a run the one that it exported."""
-    from kptk.models.zoo import find_model
-    from kptk.training.run import Run
-
-    if isinstance(model, Run):
-        return find_model(model.model_dir)
-    path = Path(model).expanduser()
-    if (path / "settings.yml").is_file() and (path / "model").is_dir():
-        return find_model(path / "model")
-    return find_model(model, like=like)
-
-
-def find_edge_data(
-    data: str | None, split: str, images: str | None, format: str
-) -> tuple[KeypointData | None, Any]:
-    """What to measure on and what to calibrate on, from what the command line is given.
-
-    Args:
-        data: an annotated data set, or None.
-        split: of it, for the measurement.
-        images: what to calibrate on, or None: the other split of the data, ``"train"``, if there
-            is one, so that AP is not measured on what was calibrated on.
-        format: only int8 is calibrated.
-
-    Raises:
-        DataError: the data cannot be used.
-    """
-    from kptk.coco import load_coco
-    from kptk.errors import DataError
-
-    measured = None
-    if data is not None:
-        measured = load_coco(data, split=None if Path(data).is_file() else split)
-    if not format.endswith("-int8") or images is not None or measured is None or data is None:
-        return measured, images
-    try:
-        return measured, load_coco(data, split="train") if Path(data).is_dir() else measured
-    except DataError:
-        return measured, measured
-
-
-def _check_format(format: str, calibration: Any) -> None:
-    if format not in FORMATS:
-        raise InputError(
-            f"format must be {', '.join(map(repr, FORMATS))}. Got {format!r}."
-            f"{nearest(str(format), FORMATS)}"
-        )
-    if format.startswith("openvino"):
-        require("openvino", "edge", "Exporting to OpenVINO")
-    if format.endswith("-int8") and calibration is None:
-        raise InputError(
-            f"{format} must see images like those it will be used on: give calibration=, a folder "
-            "or annotated data (kptk export --images or --data)."
-        )
-    if not format.endswith("-int8") and calibration is not None:
-        raise InputError(
-            f"calibration is for the formats 'onnx-int8' and 'openvino-int8'. Got {format!r}."
-        )
-
-
-def _pictures(source: ModelDir, calibration: Any, count: int, pipeline: str) -> Pictures:
-    from kptk.coco import KeypointData
-    from kptk.inputs import check_batch_size
-
-    count = check_batch_size(count, "n_calibration")
-    if isinstance(calibration, KeypointData):
-        return labelled_pictures(calibration, count)
-    pictures = plain_pictures(calibration, count)
-    return pictures if source.kind == "detection" else with_boxes(pictures, pipeline)
-
-
-def _write(
-    source: ModelDir, folder: Path, format: str, pictures: Pictures, method: Method
-) -> ModelDir:
-    """The model's files and its configuration, in a new folder."""
-    graph = plain_graph(onnx_file(source))
-    folder.mkdir()
-    int8, openvino = format.endswith("-int8"), format.startswith("openvino")
-    onnx = folder / "inference.onnx"
-    plain = folder.with_name("plain.onnx") if int8 else onnx
-    plain.write_bytes(graph.SerializeToString())
-    if int8:
-        names = [entry.name for entry in graph.graph.input]
-        inputs = calibration_inputs(source, names, pictures)
-        keep_float = float_convolutions(graph.graph)
-        quantize(plain, onnx, inputs, method=method, keep_float=keep_float, results=not openvino)
-    if openvino:
-        _to_openvino(onnx, halve=not int8)
-    shutil.copyfile(source.config, folder / "inference.yml")
-    return ModelDir.open(folder)
-
-
-def _to_openvino(onnx: Path, halve: bool) -> None:
-    """Replace an ONNX file by ``.xml`` and ``.bin``.
-
-    Float weights are stored in half precision if ``halve``; the engine computes in float32 all
-    the same. The scales of int8 are few, and stay as they are.
-    """
-    openvino = require("openvino", "edge", "Exporting to OpenVINO")
-    model = openvino.Core().read_model(str(onnx))
-    openvino.save_model(model, str(onnx.with_suffix(".xml")), compress_to_fp16=halve)
-    onnx.unlink()
-
-
-def _checked(made: ModelDir) -> ModelReport:
-    report = check_model(made.path)
-    wrong = [finding for finding in report.findings if finding.severity == "error"]
-    if wrong:
-        raise ModelError(
-            f"The exported model did not pass its check and was not kept. {wrong[0].message}"
-        )
-    return report
-
-
-def _hash(source: ModelDir) -> str:
-    return f"SHA-256 {file_hash(*source.weights or (source.config,))[:32]}"

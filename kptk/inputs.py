@@ -24,7 +24,7 @@ def check_image(image: object, what: str = "image") -> NDArray[np.uint8]:
     if not isinstance(image, np.ndarray):
         raise InputError(
             f"{what} must be an RGB uint8 array of shape (H, W, 3). Got {type(image).__name__}. "
-            "Read files with kptk.io.sources.read_image, or hand them to a pipeline."
+            "Read files with kptk.io.images.read_image, or hand them to a pipeline."
         )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(

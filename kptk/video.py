@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from kptk.errors import InputError, require
 from kptk.files import replacing
 from kptk.geometry import box_area, iou, keypoint_similarity
-from kptk.io.sources import film_name as video_name
+from kptk.io.sources import video_name
 from kptk.io.video import VideoInfo, probe
 from kptk.pipeline.results import PoseResult
 

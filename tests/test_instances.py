@@ -28,7 +28,7 @@ def test_annotations() -> None:
     assert people.boxes[0].tolist() == [10, 20, 40, 60]
     assert people.ids.tolist() == [7, 8, 7] and people.image_ids.tolist() == [3, 3, 3]
     assert people.crowd.tolist() == [False, True, False]
-    assert people.labelled.tolist() == [True, False, False]  # a crowd's keypoints do not count
+    assert people.labelled.tolist() == [True, True, False]
     assert np.isnan(people.keypoints[0, 1, :2]).all() and people.keypoints[0, 1, 2] == 0
     assert people.areas[0] == 600 and people.scores.tolist() == [1, 1, 1]
 

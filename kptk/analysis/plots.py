@@ -85,9 +85,10 @@ def _write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
 def _legend(ax: Axes, colours: Mapping[str, str], marker: str = "s", **style: Any) -> None:
     from matplotlib.lines import Line2D
 
-    names = colours.items()
-    handles = [Line2D([], [], marker=marker, ls="", color=c, label=name) for name, c in names]
-    ax.legend(handles=handles, frameon=False, fontsize="small", **style)
+    handles = [
+        Line2D([], [], marker=marker, ms=8, ls="", color=colours[n], label=n) for n in colours
+    ]
+    ax.legend(handles=handles, frameon=False, fontsize="small", handletextpad=0.3, **style)
 
 
 def _note(ax: Axes, at: tuple[float, float], text: str, shift: float, **style: Any) -> None:
@@ -215,16 +216,9 @@ def plot_oks(
     ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, zorder=1)
     for draw in (ax.axhline, ax.axvline):
         draw(threshold, color=GREY, lw=0.8, ls="--", zorder=1)
-    ax.scatter(
-        x,
-        np.where(np.isnan(y), _NO_BOX, y),
-        s=16,
-        c=[PERSON_COLOURS[label] for label in known["label"]],
-        alpha=0.75,
-        linewidths=0,
-        zorder=2,
-        rasterized=len(known) > _MANY,
-    )
+    colours = [PERSON_COLOURS[label] for label in known["label"]]
+    dots = ax.scatter(x, np.where(np.isnan(y), _NO_BOX, y), s=16, c=colours, alpha=0.75, zorder=2)
+    dots.set(linewidths=0, rasterized=len(known) > _MANY)
     # the ids of those whom the box cost most, where there is room for them
     drop = np.where(np.isnan(y), -1, x - y)
     ids, named = known["annotation_id"].to_numpy(), list[int]()
@@ -315,31 +309,26 @@ def plot_ladder(
     ticks: dict[float, str] = {}
     for i, (level, values) in enumerate(levels.items()):
         now, boxes, poses, both = (100 * values[who] for who in ("", "D", "P", "DP"))
-        mean = (boxes - now + both - poses) / 2
-        top = 3.75 * i + 0.75
-        _write(
-            ax, 0, top - 0.72, f"{level} modules", fontweight="bold",
-            transform=ax.get_yaxis_transform(),
-        )  # fmt: skip
-        for k, (name, first, middle) in enumerate(
+        y, transform = 3.75 * i, ax.get_yaxis_transform()
+        _write(ax, 0, y + 0.03, f"{level} modules", fontweight="bold", transform=transform)
+        detector_first = (("detector", -0.19), ("keypoints", 0.19))
+        poses_first = (("keypoints", -0.19), ("detector", 0.19))
+        for k, (name, steps, middle) in enumerate(
             (
-                ("boxes first", "detector", boxes),
-                ("poses first", "keypoints", poses),
-                ("charged (mean)", "detector", now + mean),
+                ("boxes first", detector_first, boxes),
+                ("poses first", poses_first, poses),
+                ("charged (mean)", detector_first, now + (boxes - now + both - poses) / 2),
             )
         ):
-            second = "keypoints" if first == "detector" else "detector"
-            ticks[top + k] = name
-            for y, module, start, end in (
-                (top + k - 0.19, first, now, middle),
-                (top + k + 0.19, second, middle, both),
+            ticks[y + k + 0.75] = name
+            for (module, shift), start, end in zip(
+                steps, (now, middle), (middle, both), strict=True
             ):
-                (bar,) = ax.barh(
-                    y, end - start, 0.36, left=start, color=MODULE_COLOURS[module], lw=0
-                )
-                if end < start:
+                at, gain, colour = y + k + 0.75 + shift, end - start, MODULE_COLOURS[module]
+                (bar,) = ax.barh(at, gain, 0.36, left=start, color=colour, linewidth=0)
+                if gain < 0:
                     bar.set(hatch="////", edgecolor="white")
-                _note(ax, (max(start, end), y), f"{end - start:+.1f}", 4)
+                _note(ax, (max(start, end), at), f"{gain:+.1f}", 4)
     ends = [100 * value for values in levels.values() for value in values.values()]
     room = max(max(ends) - min(ends), 1)
     ax.set(xlim=(min(ends) - 0.06 * room, max(ends) + 0.12 * room), xlabel=f"{metric}, percent")
@@ -347,9 +336,7 @@ def plot_ladder(
     ax.set_yticks(list(ticks), list(ticks.values()))
     ax.tick_params(axis="y", length=0)
     light(ax, "x")
-    _legend(
-        ax, MODULE_COLOURS, ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1
-    )
+    _legend(ax, MODULE_COLOURS, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return ax
 
 
@@ -594,14 +581,13 @@ def plot_manikin(
         InputError: another skeleton, and no positions.
     """
     import pandas as pd
-    from matplotlib.collections import LineCollection
     from matplotlib.patches import Circle
 
     ax = make_axes(ax, 5.2, 6.6)
     parts = [split_side(name) for name in skeleton.names]
     # CrowdPose's files carry COCO's limbs, which do not fit their joints
     edges = (CROWDPOSE14 if skeleton.names == CROWDPOSE14.names else skeleton).edges
-    neck = []
+    neck: list[Float] = []
     if positions is None:
         if skeleton.names != COCO17.names:
             raise InputError(
@@ -614,9 +600,8 @@ def plot_manikin(
         edges = tuple(e for e in edges if not {parts[k][1] for k in e} & {"nose", "eye", "ear"})
         ax.add_patch(Circle(_HEAD, _HEAD_SIZE, color=GREY, alpha=0.25, lw=0, zorder=1))
         neck = [np.array([(0, _HEAD[1] + _HEAD_SIZE), (0, _FRONT["shoulder"][1])])]
-    lines = [positions[[a, b]] for a, b in edges] + neck
-    style: dict[str, Any] = {"linewidths": 8, "capstyle": "round", "zorder": 1}
-    ax.add_collection(LineCollection(lines, colors=GREY, alpha=0.35, **style))
+    for line in [positions[[a, b]] for a, b in edges] + neck:
+        ax.plot(*line.T, color=GREY, alpha=0.35, lw=8, solid_capstyle="round", zorder=1)
 
     chosen = joints[joints["on"] == on]
     table = pd.crosstab(chosen["joint"], chosen["label"])
@@ -647,7 +632,7 @@ def plot_manikin(
         _write(ax, x, low[1] - 0.7, name, ha=side, va="baseline", alpha=0.7)
     _legend(
         ax, JOINT_COLOURS, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=5,
-        handletextpad=0.2, columnspacing=1.2,
+        columnspacing=1.2,
     )  # fmt: skip
     titles = {"ground truth": "poses on ground-truth boxes", "detected": "poses of the detections"}
     ax.set_title(titles.get(on, on), fontsize="medium")
@@ -756,10 +741,10 @@ def plot_error_vectors(
 
     chosen = joints[(joints["on"] == on) & joints["dx"].notna()]
     area = chosen["annotation_id"].map(persons.set_index("annotation_id")["area"])
-    scale = np.sqrt(area.to_numpy(np.float64))[:, None]
-    offset = chosen[["dx", "dy"]].to_numpy(np.float64) / scale
-    labels, names = chosen["label"].to_numpy(), chosen["joint"].to_numpy()
-    placed = np.isfinite(offset).all(axis=1)
+    sigma = chosen["joint"].map(dict(zip(skeleton.names, skeleton.sigmas, strict=True)))
+    unit = 2 * sigma.to_numpy(np.float64) * np.sqrt(area.to_numpy(np.float64))
+    vectors = chosen[["dx", "dy"]].to_numpy(np.float64) / unit[:, None]
+    placed = np.isfinite(vectors).all(axis=1)
 
     # right and left of a pair beside each other: pairs begin in an even column
     pairs = [k for left, right in skeleton.flip_pairs for k in (right, left)]
@@ -768,38 +753,27 @@ def plot_error_vectors(
     order = [*alone, *[-1] * (len(alone) % 2 if pairs else 0), *pairs]
     rows = -(-len(order) // columns)
     ax = make_axes(ax, 1.35 * columns + 0.2, 1.55 * rows + 0.4)
+    circles = [(float(np.sqrt(-2 * np.log(similar))), 0.8, 1) for similar in (0.85, 0.5)]
     for i, k in enumerate(order):
         if k < 0:
             continue
-        x, y = 7.0 * (i % columns), 8.0 * (i // columns)
-        for radius, width, alpha, z in (
-            *((float(np.sqrt(-2 * np.log(similar))), 0.8, 1, 2) for similar in (0.85, 0.5)),
-            (_REACH, 0.5, 0.6, 1),
-        ):
-            style = {"lw": width, "alpha": alpha, "zorder": z}
-            ax.add_patch(Circle((x, y), radius, fill=False, ec=GREY, **style))
-        title = skeleton.names[k].replace("_", " ")
+        name, x, y = skeleton.names[k], 7.0 * (i % columns), 8.0 * (i // columns)
+        for radius, width, alpha in (*circles, (_REACH, 0.5, 0.6)):
+            ax.add_patch(Circle((x, y), radius, fill=False, ec=GREY, lw=width, alpha=alpha))
+        title = name.replace("_", " ")
         _write(ax, x, y - _REACH - 0.35, title, ha="center", va="baseline")
-        mine = np.flatnonzero(placed & (names == skeleton.names[k]))
+        mine = np.flatnonzero(placed & (chosen["joint"] == name))
         if not len(mine):
             continue
-        vectors = offset[mine] / (2 * skeleton.sigmas[k])
-        step = max(1, -(-len(mine) // _POINTS))
-        shown, colours = vectors[::step], [JOINT_COLOURS.get(s, GREY) for s in labels[mine[::step]]]
-        shown = shown * np.minimum(1, _REACH / np.maximum(np.hypot(*shown.T), 1e-9))[:, None]
-        ax.scatter(
-            x + shown[:, 0],
-            y + shown[:, 1],
-            s=5,
-            c=colours,
-            alpha=0.7,
-            linewidths=0,
-            zorder=3,
-            rasterized=True,
-        )
+        some = mine[:: -(-len(mine) // _POINTS)]
+        length = np.hypot(*vectors[some].T)
+        ends = (x, y) + vectors[some] * np.minimum(1, _REACH / np.maximum(length, 1e-9))[:, None]
+        colours = [JOINT_COLOURS.get(label, GREY) for label in chosen["label"].iloc[some]]
+        dots = ax.scatter(ends[:, 0], ends[:, 1], s=5, c=colours, alpha=0.7, zorder=3)
+        dots.set(linewidths=0, rasterized=True)
+        at = np.median(vectors[mine], axis=0) + np.array([x, y])
         for width, colour in ((2.6, "black"), (1.2, "white")):
-            dx, dy = np.median(vectors, axis=0)
-            ax.plot(x + dx, y + dy, marker="+", ms=6, mew=width, color=colour, zorder=4)
+            ax.plot(at[:1], at[1:], marker="+", ms=6, mew=width, color=colour, zorder=4)
     ax.set(xlim=(-3.6, 7 * columns - 3.4), ylim=(8 * rows - 4.3, -5), aspect="equal")
     ax.set_axis_off()
     return ax
@@ -833,13 +807,12 @@ def worst_people(persons: pd.DataFrame, count: int) -> pd.DataFrame:
     """
     import pandas as pd
 
-    parts = [persons.head(0)]
-    for label in [name for name in PERSON_COLOURS if name != "ok"]:
-        mine = persons[persons["label"] == label].sort_values(
-            "area", ascending=False, kind="stable"
-        )
-        parts.append(mine.sort_values("oks", kind="stable").head(count))
-    return pd.concat([part for part in parts if len(part)] or parts)
+    wrong = persons[persons["label"] != "ok"]
+    label = pd.Categorical(wrong["label"], categories=list(PERSON_COLOURS))
+    rows = wrong.assign(order=label.codes).sort_values(
+        ["order", "oks", "area"], ascending=[True, True, False], kind="stable"
+    )
+    return rows.groupby("order").head(count).drop(columns="order")
 
 
 def draw_people(bundle: Bundle, rows: pd.DataFrame, images: Path) -> Iterator[PersonImage]:
@@ -853,35 +826,33 @@ def draw_people(bundle: Bundle, rows: pd.DataFrame, images: Path) -> Iterator[Pe
         rows: of the table ``persons``.
         images: the folder of the images.
     """
-    index = {int(number): i for i, number in enumerate(bundle.people.annotation_id)}
+    index = {int(number): i for i, number in enumerate(bundle.people.ids)}
     for row in rows.to_dict("records"):
         try:
             pixels = read_image(images / str(row["file_name"]))
         except InputError:
             continue
-        caption = [f"person {row['annotation_id']}, image {row['image_id']}"]
-        caption += [row["detail"]] if row["detail"] else []
-        caption += [
-            f"{name} {row[column]:.2f}"
-            for name, column in (("score", "box_score"), ("IoU", "box_iou"), ("OKS", "oks"))
-            if np.isfinite(row[column])
-        ]
+        numbers = {"score": row["box_score"], "IoU": row["box_iou"], "OKS": row["oks"]}
+        caption = [f"person {row['annotation_id']}, image {row['image_id']}", row["detail"]]
+        caption += [f"{name} {x:.2f}" for name, x in numbers.items() if np.isfinite(x)]
         image = _draw_person(bundle, pixels, index[row["annotation_id"]], row["detection"])
-        yield PersonImage(row["label"], ", ".join(caption), image)
+        yield PersonImage(row["label"], ", ".join(filter(None, caption)), image)
 
 
 def _draw_person(
     bundle: Bundle, pixels: NDArray[np.uint8], person: int, detection: int
 ) -> Image.Image:
     people, found = bundle.people, bundle.candidates
-    box, truth = people.box[person], people.points[person].copy()
+    box, truth = people.boxes[person], people.keypoints[person].copy()
     truth[:, 2] = np.where(truth[:, 2] == 1, _VISIBLE / 2, 1)
     region = [box.reshape(2, 2), truth[:, :2]]
     if detection >= 0:
         chosen = np.array([detection])
-        region.append(found.box[detection].reshape(2, 2))
+        region.append(found.boxes[detection].reshape(2, 2))
     else:
-        touching = (found.box[:, :2] < box[2:]).all(axis=1) & (found.box[:, 2:] > box[:2]).all(1)
+        touching = (found.boxes[:, :2] < box[2:]).all(axis=1) & (found.boxes[:, 2:] > box[:2]).all(
+            1
+        )
         same = found.image == people.image[person]
         chosen = np.flatnonzero(bundle.detected & same & touching)
     origin, canvas = cut_out(pixels, np.vstack(region).astype(np.float32))
@@ -891,7 +862,7 @@ def _draw_person(
     pair = Image.new("RGB", (2 * width + 4, height), (128, 128, 128))
     for left, boxes, scores, keypoints, visible in (
         (0, box[None], np.full(1, np.nan), truth[None], _VISIBLE),
-        (width + 4, found.box[chosen], found.score[chosen], found.points[chosen], 0.2),
+        (width + 4, found.boxes[chosen], found.scores[chosen], found.keypoints[chosen], 0.2),
     ):
         moved = keypoints.astype(np.float32)
         moved[..., :2] = (moved[..., :2] - origin) * scale
@@ -975,7 +946,7 @@ class Plots(Numbers):
         """
         skeleton, positions = self.bundle.skeleton, None
         if skeleton.names != COCO17.names:
-            positions = mean_positions(self.bundle.people.points, skeleton)
+            positions = mean_positions(self.bundle.people.keypoints, skeleton)
         return plot_manikin(self.joints, skeleton, on=on, positions=positions, ax=ax)
 
     def plot_transitions(self, ax: Axes | None = None) -> Axes:

@@ -24,7 +24,6 @@ from kptk.analysis.bundle import (
     bundle_of_predictions,
     bundle_of_results,
 )
-from kptk.analysis.numbers import Numbers
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import interval
 from kptk.analysis.plots import Plots
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from kptk.coco import KeypointData
 
-Labelled = Numbers
 Path_ = str | os.PathLike[str]
 Results = Path_ | Sequence[Mapping[str, Any]] | Predictions
 CHANGES = ("fixed", "broken", "still wrong", "still right")
@@ -128,7 +126,7 @@ class ErrorAnalysis(Plots):
         first, second = self.bundle, other.bundle
         same = (
             np.array_equal(first.image_ids, second.image_ids)
-            and np.array_equal(first.people.annotation_id, second.people.annotation_id)
+            and np.array_equal(first.people.ids, second.people.ids)
             and np.array_equal(first.evaluated, second.evaluated)
         )
         if not same:

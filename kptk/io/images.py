@@ -1,4 +1,8 @@
-"""One picture from the web: http(s) only, within a time and a size limit."""
+"""One image, wherever it comes from and however it is encoded → RGB uint8 (H, W, 3).
+
+The rules for everything unusual stand here: alpha is laid over white, 16-bit values are scaled
+to 8, of an animation the first frame counts, EXIF orientation is applied.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
@@ -21,11 +25,25 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from kptk.errors import InputError, nearest
+from kptk.files import offline
 
 MAX_DOWNLOAD_BYTES = 64 * 1024 * 1024
-
-
 DOWNLOAD_TIMEOUT = 20.0  # seconds without an answer; a whole download may take three times that
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".mpo",
+))
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp",
+    ".3g2", ".ts", ".mts", ".m2ts", ".ogv",
+))
+# fmt: on
+
+# Named, because Pillow would otherwise hand PostScript to an outside program.
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "MPO")
+_SUPPORTED = "JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, JPEG 2000 or AVIF"
 
 
 def is_url(text: str) -> bool:
@@ -50,16 +68,27 @@ def fetch(
     """
     if not re.match(r"https?://", url, re.IGNORECASE):
         raise InputError(f"A URL must start with http:// or https://. Got {url!r}.")
-    from kptk.files import offline
-
     if offline():
-        raise InputError(f"KPTK_OFFLINE=1 forbids fetching {url}. Save the picture and pass it.")
+        raise InputError(f"KPTK_OFFLINE=1 forbids fetching {url}. Save the image and pass it.")
     plain = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
+    if opener is None:
+        web = urllib.request
+        opener = http_opener(web.ProxyHandler(), web.HTTPHandler(), web.HTTPSHandler())
     try:
         request = Request(plain, headers={"User-Agent": "kptk"})
-        with (opener or _any_host()).open(request, timeout=DOWNLOAD_TIMEOUT) as response:
+        with opener.open(request, timeout=DOWNLOAD_TIMEOUT) as response:
             limit = MAX_DOWNLOAD_BYTES if max_bytes is None else max_bytes
-            return _read_limited(response, url, limit)
+            deadline = time.monotonic() + 3 * DOWNLOAD_TIMEOUT
+            data = bytearray()
+            while chunk := response.read(1 << 16):
+                data += chunk
+                if len(data) > limit:
+                    raise InputError(f"{url} holds more than {limit / 2**20:.4g} MiB: too large.")
+                if time.monotonic() > deadline:
+                    raise InputError(
+                        f"{url} took more than {3 * DOWNLOAD_TIMEOUT:g} seconds: given up."
+                    )
+            return bytes(data)
     except urllib.error.HTTPError as error:
         raise InputError(f"{url} cannot be fetched: the server says {error.code}.") from error
     except (OSError, HTTPException, ValueError) as error:
@@ -76,13 +105,13 @@ def http_opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerD
         handlers: what makes the connections.
     """
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        *handlers,
+    ours = (
         urllib.request.UnknownHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirects(),
         urllib.request.HTTPErrorProcessor(),
-    ):
+    )
+    for handler in (*handlers, *ours):
         opener.add_handler(handler)
     return opener
 
@@ -97,54 +126,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().http_error_302(req, io.BytesIO(), code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-
-def _any_host() -> urllib.request.OpenerDirector:
-    return http_opener(
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-    )
-
-
-def _read_limited(response: IO[bytes], url: str, limit: int) -> bytes:
-    deadline = time.monotonic() + 3 * DOWNLOAD_TIMEOUT
-    data = bytearray()
-    while chunk := response.read(1 << 16):
-        data += chunk
-        if len(data) > limit:
-            raise InputError(f"{url} holds more than {limit / 2**20:.4g} MiB: too large.")
-        if time.monotonic() > deadline:
-            raise InputError(f"{url} took more than {3 * DOWNLOAD_TIMEOUT:g} seconds: given up.")
-    return bytes(data)
-
-
-# ---- images: One picture, however it is encoded → RGB uint8 (H, W, 3).
-#
-# The rules for everything unusual stand here: alpha is laid over white, 16-bit values are scaled
-# to 8, of an animation the first frame counts, EXIF orientation is applied.
-
-
-# fmt: off
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".mpo",
-))
-
-
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp",
-    ".3g2", ".ts", ".mts", ".m2ts", ".ogv",
-))
-
-
-# fmt: on
-
-# Named, because Pillow would otherwise hand PostScript to an outside program.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "MPO")
-
-
-_SUPPORTED = "JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, JPEG 2000 or AVIF"
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
@@ -165,36 +146,7 @@ def read_image(source: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
     text = os.fspath(source)
     if is_url(text):
         return decode_image(fetch(text), f"The content of {text}")
-    return _read_file(Path(os.path.expanduser(text)))
-
-
-def decode_image(data: bytes, label: str) -> NDArray[np.uint8]:
-    """Decode an image file's bytes to RGB uint8 (H, W, 3); ``label`` names it in errors."""
-    _check_bytes(data, label)
-    return _decode(io.BytesIO(data), label)
-
-
-def image_size(data: bytes, label: str) -> tuple[int, int]:
-    """Read (height, width) in pixels from an image file's first bytes, decoding none of it.
-
-    Raises:
-        InputError: it is empty or no image, or PIL's limit forbids opening it.
-    """
-    _check_bytes(data, label)
-    with _opened(io.BytesIO(data), label) as image:
-        return image.height, image.width
-
-
-def _check_bytes(data: bytes, label: str) -> None:
-    if not data:
-        raise InputError(f"{label} must be an image. Got 0 bytes: it is empty.")
-    if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise InputError(
-            f"{label} must be an image. Got an HTML page: use the address of the picture itself."
-        )
-
-
-def _read_file(path: Path) -> NDArray[np.uint8]:
+    path = Path(os.path.expanduser(text))
     check_path(path)
     if path.is_dir():
         raise InputError(f"{path} must be an image file. Got a folder.")
@@ -207,14 +159,30 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path} must be an image. Got 0 bytes: it is empty.")
-        with path.open("rb") as file:
-            return _decode(file, str(path))
+        with path.open("rb") as file, _opened(file, str(path)) as image:
+            return from_pil(image, str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
+def decode_image(data: bytes, label: str) -> NDArray[np.uint8]:
+    """Decode an image file's bytes to RGB uint8 (H, W, 3); ``label`` names it in errors."""
+    with _opened(data, label) as image:
+        return from_pil(image, label)
+
+
+def image_size(data: bytes, label: str) -> tuple[int, int]:
+    """Read (height, width) in pixels from an image file's first bytes, decoding none of it.
+
+    Raises:
+        InputError: it is empty or no image, or PIL's limit forbids opening it.
+    """
+    with _opened(data, label) as image:
+        return image.height, image.width
+
+
 def read_array(path: Path, channel_order: str = "rgb") -> NDArray[np.uint8]:
-    """Read a picture saved by ``numpy.save``; see :func:`from_array`."""
+    """Read an image saved by ``numpy.save``; see :func:`from_array`."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -227,7 +195,8 @@ def check_path(path: Path) -> None:
     try:
         if path.exists():
             return
-        names = [name for name in os.listdir(path.parent) if _may_be_meant(name)]
+        known = ("", *IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        names = [n for n in os.listdir(path.parent) if os.path.splitext(n)[1].lower() in known]
     except (OSError, ValueError):
         names = []
     if any(char in path.name for char in "*?["):
@@ -239,19 +208,17 @@ def check_path(path: Path) -> None:
     raise InputError(f"{path} does not exist.{nearest(path.name, names)}")
 
 
-def _may_be_meant(name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()
-    return not suffix or suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
-
-
-def _decode(file: IO[bytes], label: str) -> NDArray[np.uint8]:
-    with _opened(file, label) as image:
-        return from_pil(image, label)
-
-
 @contextmanager
-def _opened(file: IO[bytes], label: str) -> Iterator[Image.Image]:
+def _opened(source: IO[bytes] | bytes, label: str) -> Iterator[Image.Image]:
     """The image, not decoded yet; what goes wrong with it is an InputError."""
+    if not source:
+        raise InputError(f"{label} must be an image. Got 0 bytes: it is empty.")
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    page = (b"<!doctype html", b"<html")
+    if isinstance(source, bytes) and source[:256].lstrip().lower().startswith(page):
+        raise InputError(
+            f"{label} must be an image. Got an HTML page: use the address of the image itself."
+        )
     Image.init()
     try:
         with Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
@@ -277,39 +244,24 @@ def from_pil(image: Image.Image, label: str = "The PIL image") -> NDArray[np.uin
     Raises:
         InputError: its file turns out to be damaged or closed.
     """
+    # Importing ppdet tells Pillow, for the whole process, to fill truncated files with grey.
+    fill, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
-        with _whole_files_only():
-            image.load()
+        image.load()
     except Exception as error:  # decoders raise SyntaxError, struct.error, EOFError, zlib.error ...
         raise InputError(f"{label} is a damaged image: {error}.") from error
-    image = _upright(image)
-    if image.mode.startswith("I;16"):  # 16 bits by definition, however dark the picture is
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = fill
+    with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # or else it would be copied
+            image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # 16 bits by definition, however dark the image is
         return _stack_grey(_to_8_bits(np.asarray(image).astype(np.uint16)))
     if image.mode in ("I", "F"):
         return from_array(np.asarray(image), label=label)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _over_white(np.asarray(image.convert("RGBA")))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-@contextmanager
-def _whole_files_only() -> Iterator[None]:
-    """Importing ppdet tells Pillow, for the whole process, to fill truncated files with grey."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image  # exif_transpose would copy it
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
-        return image
 
 
 def from_array(
@@ -330,16 +282,6 @@ def from_array(
     Raises:
         InputError: another shape or dtype, values out of range, NaN or infinity.
     """
-    _check_shape(array, label)
-    pixels = _as_uint8(array, label)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return _stack_grey(pixels.reshape(pixels.shape[:2]))
-    if channel_order == "bgr":
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    return _over_white(pixels) if pixels.shape[2] == 4 else np.array(pixels, order="C")
-
-
-def _check_shape(array: NDArray[Any], label: str) -> None:
     shape = array.shape
     if array.ndim == 4:
         raise InputError(
@@ -353,6 +295,12 @@ def _check_shape(array: NDArray[Any], label: str) -> None:
         )
     if 0 in shape:
         raise InputError(f"{label} must hold at least one pixel. Got shape {shape}.")
+    pixels = _as_uint8(array, label)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return _stack_grey(pixels.reshape(pixels.shape[:2]))
+    if channel_order == "bgr":
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return _over_white(pixels) if pixels.shape[2] == 4 else np.array(pixels, order="C")
 
 
 def _as_uint8(array: NDArray[Any], label: str) -> NDArray[np.uint8]:
@@ -362,27 +310,23 @@ def _as_uint8(array: NDArray[Any], label: str) -> NDArray[np.uint8]:
         raise InputError(f"{label} must be uint8, or float in [0, 1]. Got dtype {array.dtype}.")
     low, high = float(array.min()), float(array.max())
     if array.dtype.kind == "f":
-        return _float_to_uint8(array, low, high, label)
+        if not np.isfinite([low, high]).all():
+            raise InputError(f"{label} must be finite. Got NaN or infinity in it.")
+        if low < -1e-6 or high > 1 + 1e-6:
+            advice = " Use array.astype(np.uint8)." if low >= 0 and 1 < high <= 255 else ""
+            raise InputError(
+                f"{label} of floats must lie within [0, 1]. Got {low:g} to {high:g}.{advice}"
+            )
+        scaled: NDArray[Any] = np.rint(np.clip(array, 0, 1) * 255)
+        return scaled.astype(np.uint8)
     if low >= 0 and high <= 255:
         return array.astype(np.uint8)
-    # Pillow's mode "I" holds 16-bit pictures as int32.
+    # Pillow's mode "I" holds 16-bit images as int32.
     if low >= 0 and high <= 65535 and array.dtype in (np.uint16, np.int32):
         return _to_8_bits(array)
     raise InputError(
         f"{label} must hold values from 0 to 255. Got {array.dtype} from {low:g} to {high:g}."
     )
-
-
-def _float_to_uint8(array: NDArray[Any], low: float, high: float, label: str) -> NDArray[np.uint8]:
-    if not np.isfinite([low, high]).all():
-        raise InputError(f"{label} must be finite. Got NaN or infinity in it.")
-    if low < -1e-6 or high > 1 + 1e-6:
-        advice = " Use array.astype(np.uint8)." if low >= 0 and 1 < high <= 255 else ""
-        raise InputError(
-            f"{label} of floats must lie within [0, 1]. Got {low:g} to {high:g}.{advice}"
-        )
-    scaled: NDArray[Any] = np.rint(np.clip(array, 0, 1) * 255)
-    return scaled.astype(np.uint8)
 
 
 def _to_8_bits(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,4 +1,7 @@
-"""What a stream is made of: frames, and what stands in place of one that cannot be read."""
+"""Whatever users hand in → frames, streamed one by one, with names unique within the stream.
+
+A member that cannot be read becomes a BadFrame in its place; the rest of the stream goes on.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,9 @@ class Frame:
         name: what saved files are called, unique within the stream: the file's stem, with the
             subfolder in front when folders are read recursively; ``image_000001`` for arrays.
         path: the path or URL as it was handed in; None for arrays, PIL images and bytes.
-        suffix: extension of the source file; ``.jpg`` for frames of a film.
-        time: seconds from the film's first frame; None for single pictures.
-        number: of the frame in its film, from 1; None for single pictures.
+        suffix: extension of the source file; ``.jpg`` for frames of a video.
+        time: seconds from the video's first frame; None for single images.
+        number: of the frame in its video, from 1; None for single images.
     """
 
     image: NDArray[np.uint8]
@@ -68,80 +71,52 @@ class BadFrame:
 
 Frames = Generator[Frame | BadFrame, None, None]
 
-
-# ---- naming: What frames are called: names that are unique within a stream and safe as file names.
+_AHEAD = 2  # images that are made while one is worked on
 
 
 class Names:
-    """The names that one stream has given out."""
+    """The names that one stream has given out: unique, also where the file system ignores case."""
 
     def __init__(self) -> None:
         self.taken: dict[str, str] = {}  # name, case-folded → suffix it was given for
-        self.films: set[str] = set()  # case-folded; their frames are not listed: they may be many
+        self.videos: set[str] = set()  # case-folded; their frames are not listed: may be many
 
     def unique(self, name: str, suffix: str) -> str:
         """The name, with the extension or a number added if it is taken in this stream."""
-        name = name or "input"
+        unique = name = name or "input"
         holder = self.taken.get(name.casefold())
-        unique = name
         if holder is not None and suffix and holder.lower() != suffix.lower():
             unique = f"{name}_{suffix[1:]}"
         number = 2
-        while self._is_taken(unique.casefold()):  # also where the file system ignores case
+        while (folded := unique.casefold()) in self.taken or _video_of(folded) in self.videos:
             unique = f"{name}_{number}"
             number += 1
-        self.taken[unique.casefold()] = suffix
+        self.taken[folded] = suffix
         return unique
 
-    def film(self, name: str, suffix: str) -> str:
-        """A name for a film, such that no frame of it is called like anything before."""
+    def video(self, name: str, suffix: str) -> str:
+        """A name for a video, such that no frame of it is called like anything before."""
         unique = self.unique(name, suffix)
-        while any(_film_of(taken) == unique.casefold() for taken in self.taken):
+        while any(_video_of(taken) == unique.casefold() for taken in self.taken):
             unique = self.unique(name, suffix)
-        self.films.add(unique.casefold())
+        self.videos.add(unique.casefold())
         return unique
 
-    def _is_taken(self, folded: str) -> bool:
-        return folded in self.taken or _film_of(folded) in self.films
 
-
-def frame_name(film: str, number: int) -> str:
+def _frame_name(video: str, number: int) -> str:
     """``clip_000001``: what the frame of that number is called, counted from 1."""
-    return f"{film}_{number:06d}"
+    return f"{video}_{number:06d}"
 
 
-def film_name(name: str, number: int) -> str:
-    """The film's name from that of one of its frames."""
-    return name.removesuffix(frame_name("", number))
+def video_name(name: str, number: int) -> str:
+    """The video's name from that of one of its frames."""
+    return name.removesuffix(_frame_name("", number))
 
 
-def _film_of(folded: str) -> str | None:
-    """The film that a frame of this name would belong to."""
+def _video_of(folded: str) -> str | None:
+    """The video that a frame of this name would belong to."""
     match = re.fullmatch(r"(.+)_\d{6,}", folded)
     return match and match[1]
-
-
-def natural_key(path: Path) -> tuple[list[list[tuple[int, int | str]]], str]:
-    """Sorts 2 before 10."""
-    parts = [
-        [(0, int(bit)) if bit.isdecimal() else (1, bit) for bit in re.split(r"(\d+)", part.lower())]
-        for part in path.parts
-    ]
-    return parts, str(path)
-
-
-def url_name(url: str) -> tuple[str, str]:
-    """Stem and suffix for a URL's picture, of characters that are safe in file names."""
-    place = re.split(r"[?#]", url.partition("://")[2])[0].partition("/")[2]
-    last = PurePosixPath(urllib.parse.unquote(place)).name
-    safe = re.sub(r"[^\w.-]", "_", last).lstrip(".")[:100]
-    stem, dot, suffix = safe.rpartition(".")
-    if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES:
-        return stem or "image", f".{suffix}"
-    return safe or "image", ".jpg"
-
-
-# ---- given_boxes: Boxes that are handed in with the images: which belong to which.
 
 
 def boxes_per_frame(boxes: Any, single: bool) -> Iterable[Any]:
@@ -177,60 +152,26 @@ def pair(
         )
 
 
-# ---- frames: Films and cameras as streams of frames, read in a thread a little ahead of the work.
+def _video_frames(video: Generator[VideoFrame, None, None], name: str, path: str | None) -> Frames:
+    """Frames of a video or camera, read in a thread a little ahead of the work.
 
-
-Pictures = Generator[VideoFrame, None, None]
-
-
-_AHEAD = 2  # pictures that are made while one is worked on
-
-
-def film_frames(path: Path, sampling: Sampling, name: str, text: str) -> Frames:
-    """Frames of a video file; an error stands after the last good one.
-
-    Args:
-        path: the file.
-        sampling: which frames are taken.
-        name: what its frames are called, ``{name}_000001``.
-        text: the path as it was handed in.
+    An error stands at its position.
     """
-    return _frames(read_frames(path, sampling), name, text)
-
-
-def camera_frames(index: int, sampling: Sampling, name: str) -> Frames:
-    """Frames of a camera, without end; the arguments are those of :func:`film_frames`."""
-    return _frames(read_camera(index, sampling), name, None)
-
-
-def _frames(pictures: Pictures, film: str, path: str | None) -> Frames:
-    """Frames of a film or camera, which is read in a thread; an error stands at its place."""
     number = 0
     try:
-        for image, number, time in _iterate_ahead(pictures):
-            yield Frame(image, frame_name(film, number), path, time=time, number=number)
+        # The thread ends first, then the video is closed: a generator at work cannot be.
+        with closing(video), ThreadPoolExecutor(1, "kptk-read") as reader:
+            waiting = deque(reader.submit(next, video, None) for _ in range(_AHEAD))
+            while (frame := waiting.popleft().result()) is not None:
+                waiting.append(reader.submit(next, video, None))
+                image, number, time = frame
+                yield Frame(image, _frame_name(name, number), path, time=time, number=number)
     except KptkError as error:
-        name = frame_name(film, number + 1) if number else film
-        yield BadFrame(name, path, error)
-
-
-def _iterate_ahead(pictures: Pictures) -> Pictures:
-    """The same pictures; a few are made in a thread before they are due."""
-    # The thread ends first, then the film is closed: a generator at work cannot be.
-    with closing(pictures), ThreadPoolExecutor(1, "kptk-read") as reader:
-        waiting = deque(reader.submit(next, pictures, None) for _ in range(_AHEAD))
-        while (picture := waiting.popleft().result()) is not None:
-            waiting.append(reader.submit(next, pictures, None))
-            yield picture
-
-
-# ---- sources: What users hand in → frames, streamed one by one.
-#
-# A member that cannot be read becomes a BadFrame in its place; the rest of the stream goes on.
+        yield BadFrame(_frame_name(name, number + 1) if number else name, path, error)
 
 
 class _Task(NamedTuple):
-    """A picture still to be read, and what its frame is called; the fields of Frame."""
+    """An image still to be read, and what its frame is called; the fields of Frame."""
 
     read: Callable[[], NDArray[np.uint8]]
     name: str
@@ -255,12 +196,12 @@ def iter_frames(
         channel_order: ``"rgb"`` or ``"bgr"``: order of the colours in arrays. Files and PIL
             images know their own.
         recursive: whether folders are read with their subfolders.
-        sampling: which frames of films and cameras are taken; None: all.
+        sampling: which frames of videos and cameras are taken; None: all.
 
     Returns:
         A generator of Frame, or BadFrame where a member cannot be read. An empty folder, an
-        empty list or a missing path is one BadFrame; so is, after its good frames, a film that is
-        damaged or cut off. Closing it lets go of the film or camera.
+        empty list or a missing path is one BadFrame; so is, after its good frames, a video that
+        is damaged or cut off. Closing it lets go of the video or camera.
 
     Raises:
         InputError: ``channel_order`` is neither of the two.
@@ -287,10 +228,9 @@ class _Stream:
             yield self._unnamed(lambda: read_image(bytes(source)))
         elif isinstance(source, str | os.PathLike):
             yield from self._files([source])
-        elif is_camera(source):
-            index = int(source)  # type: ignore[call-overload]
-            name = self.names.film(f"camera_{index}", "")
-            yield from camera_frames(index, self.sampling, name)
+        elif isinstance(source, int | np.integer) and not isinstance(source, bool):
+            name = self.names.video(f"camera_{source}", "")
+            yield from _video_frames(read_camera(int(source), self.sampling), name, None)
         elif hasattr(source, "read"):
             yield self._unnamed(lambda: read_image(_read_binary(source)))
         elif hasattr(source, "__array__"):
@@ -301,8 +241,9 @@ class _Stream:
             yield self._unnamed(lambda: _refuse(source))
 
     def _members(self, members: Iterable[object]) -> Frames:
-        if isinstance(members, list | tuple) and members and all(map(_is_path, members)):
-            yield from self._files(members)
+        listed = members if isinstance(members, list | tuple) else ()
+        if listed and all(isinstance(member, str | os.PathLike) for member in listed):
+            yield from self._files(listed)
             return
         empty = True
         for member in members.values() if isinstance(members, Mapping) else members:
@@ -310,15 +251,14 @@ class _Stream:
             yield from self.frames(member)
         if empty:
             kind = type(members).__name__
-            error = InputError(f"The input must hold at least one image. Got an empty {kind}.")
-            yield self._bad(error)
+            yield self._bad(f"The input must hold at least one image. Got an empty {kind}.")
 
     def _array(self, source: Any) -> Frames:
         try:
             array: NDArray[Any] = np.asarray(source)
         except (TypeError, ValueError, RuntimeError) as error:  # a tensor on a GPU, for one
             kind = type(source).__name__
-            yield self._bad(InputError(f"This {kind} cannot become a NumPy array: {error}"))
+            yield self._bad(f"This {kind} cannot become a NumPy array: {error}")
             return
         if array.dtype.kind in "OU" and array.ndim:  # an array of paths, or of images
             yield from self._members(array.ravel().tolist())
@@ -331,39 +271,36 @@ class _Stream:
 
     def _files(self, paths: Iterable[str | os.PathLike[str]]) -> Frames:
         """Frames of files, URLs and folders; the next are read while one is worked on."""
-        for is_film, group in groupby(map(os.fsdecode, paths), is_video):
-            if is_film:
-                for text in group:
-                    yield from self._film(text)
+        for videos, group in groupby(map(os.fsdecode, paths), is_video):
+            if not videos:
+                for task in _read_ahead(task for text in group for task in self._tasks(text)):
+                    yield self._read(*task)
                 continue
-            for task in _read_ahead(task for text in group for task in self._place(text)):
-                yield self._read(*task)
+            for text in group:
+                path = Path(os.path.expanduser(text))
+                name = self.names.video(path.stem, path.suffix)
+                yield from _video_frames(read_frames(path, self.sampling), name, text)
 
-    def _film(self, text: str) -> Frames:
-        path = Path(os.path.expanduser(text))
-        name = self.names.film(path.stem, path.suffix)
-        return film_frames(path, self.sampling, name, text)
-
-    def _place(self, text: str) -> Iterator[_Task]:
+    def _tasks(self, text: str) -> Iterator[_Task]:
+        """What is to be read for one path or URL."""
         if is_url(text):
-            name, suffix = url_name(text)
+            name, suffix = _url_name(text)
             yield _Task(partial(_fetch_image, text), name, text, suffix)
             return
         path = Path(os.path.expanduser(text))  # unlike Path's, this leaves unknown ~users alone
+        read = partial(read_image, path)
         try:
             check_path(path)
-            members = _list_folder(path, self.recursive) if path.is_dir() else None
+            if path.is_dir():
+                for member in _list_folder(path, self.recursive):
+                    inner = member.relative_to(path).with_suffix("").as_posix()
+                    yield _Task(partial(read_image, member), inner, str(member), member.suffix)
+                return
+            if path.suffix.lower() == ".npy":
+                read = partial(read_array, path, self.channel_order)
         except InputError as error:
-            yield _Task(partial(_fail, error), path.stem or "input", text, path.suffix)
-            return
-        if members is None and path.suffix.lower() == ".npy":
-            read = partial(read_array, path, self.channel_order)
-            yield _Task(read, path.stem, text, path.suffix)
-        elif members is None:
-            yield _Task(partial(read_image, path), path.stem, text, path.suffix)
-        for member in members or ():
-            inner = member.relative_to(path).with_suffix("").as_posix()
-            yield _Task(partial(read_image, member), inner, str(member), member.suffix)
+            read = partial(_fail, str(error))
+        yield _Task(read, path.stem or "input", text, path.suffix)
 
     def _read(
         self, read: Callable[[], NDArray[np.uint8]], name: str, path: str | None, suffix: str
@@ -371,13 +308,12 @@ class _Stream:
         try:
             image = read()
         except KptkError as error:
-            return self._bad(error, name, path, suffix)
+            unique = self.names.unique(name, suffix)
+            return BadFrame(unique, path, error, suffix or ".jpg")
         return Frame(image, self.names.unique(name, suffix), path, suffix or ".jpg")
 
-    def _bad(
-        self, error: KptkError, name: str = "input", path: str | None = None, suffix: str = ""
-    ) -> BadFrame:
-        return BadFrame(self.names.unique(name, suffix), path, error, suffix or ".jpg")
+    def _bad(self, message: str) -> BadFrame:
+        return BadFrame(self.names.unique("input", ""), None, InputError(message))
 
 
 def is_video(text: str) -> bool:
@@ -390,17 +326,19 @@ def is_video(text: str) -> bool:
     )
 
 
-def is_camera(source: object) -> bool:
-    """Whether a source is the index of a camera."""
-    return isinstance(source, int | np.integer) and not isinstance(source, bool)
+def _fail(message: str) -> NDArray[np.uint8]:
+    raise InputError(message)
 
 
-def _is_path(source: object) -> bool:
-    return isinstance(source, str | os.PathLike)
-
-
-def _fail(error: InputError) -> NDArray[np.uint8]:
-    raise error
+def _url_name(url: str) -> tuple[str, str]:
+    """Stem and suffix for a URL's image, of characters that are safe in file names."""
+    path = re.split(r"[?#]", url.partition("://")[2])[0].partition("/")[2]
+    last = PurePosixPath(urllib.parse.unquote(path)).name
+    safe = re.sub(r"[^\w.-]", "_", last).lstrip(".")[:100]
+    stem, dot, suffix = safe.rpartition(".")
+    if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES:
+        return stem or "image", f".{suffix}"
+    return safe or "image", ".jpg"
 
 
 def _fetch_image(url: str) -> NDArray[np.uint8]:
@@ -440,7 +378,13 @@ def _list_folder(folder: Path, recursive: bool) -> list[Path]:
     if not files:
         advice = "" if recursive else " Subfolders are read with recursive=True."
         raise InputError(f"{folder} must hold images. Got a folder without any.{advice}")
-    return sorted(files, key=lambda path: natural_key(path.relative_to(folder)))
+
+    def natural(path: Path) -> Any:
+        parts = [re.split(r"(\d+)", part.lower()) for part in path.relative_to(folder).parts]
+        numbers = [[(0, int(b)) if b.isdecimal() else (1, b) for b in part] for part in parts]
+        return numbers, str(path)
+
+    return sorted(files, key=natural)
 
 
 def _read_binary(file: Any) -> bytes:

@@ -1,13 +1,13 @@
-"""Which frames of a film are looked at."""
+"""Frames of video files and cameras, one at a time: upright, with times, as often as wanted."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,14 @@ from kptk.inputs import check_batch_size
 from kptk.io.images import check_path
 
 _ROUNDED_S = 6e-4  # Matroska keeps whole milliseconds
+_USUAL_FPS = 30.0  # of a video that does not say
+_MAX_BROKEN = 1000  # frames; after so many the rest is not tried
+_MAX_FAILURES = 5  # in a row, of reading on in a file
+_MISSING_S = 0.25  # a video that ends so much before its declared length is cut off
+# These hold no frames but name other files, which nobody asked for.
+_LISTS = {"concat", "dash", "hls", "imf", "sdp"}
+
+Numbered = tuple[int, float, Any]  # a frame's number from 1, seconds from the first, the frame
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Sampling:
 
     Attributes:
         every: 1 takes all frames, 2 the first, the third, ...
-        max_fps: frames a second of the film's own time at most; None: all.
+        max_fps: frames a second of the video's own time at most; None: all.
     """
 
     every: int = 1
@@ -41,62 +49,32 @@ class Sampling:
             raise InputError(f"max_fps must be a number above 0. Got {rate!r}.")
 
     def count(self, frames: int, fps: float) -> int:
-        """About how many of a film's frames are taken."""
+        """About how many of a video's frames are taken."""
         taken = -(-frames // self.every)
         if self.max_fps is None or fps <= 0:
             return taken
         return min(taken, math.ceil(frames / fps * self.max_fps))
 
+    def of(self, frames: Iterable[Numbered]) -> Iterator[Numbered]:
+        """Those of a video's frames that are taken.
 
-@dataclass
-class Choice:
-    """The state of one film's sampling."""
-
-    sampling: Sampling
-    slot: int = field(default=-1, init=False)
-
-    def wants(self, number: int, time: float) -> bool:
-        """Whether this frame is taken; to be asked once a frame, in order.
-
-        With ``max_fps`` the film's time is cut into slots of ``1 / max_fps`` seconds, and the
+        With ``max_fps`` the video's time is cut into slots of ``1 / max_fps`` seconds, and the
         first frame of each is taken, so that the rate is right at variable frame rates too.
-
-        Args:
-            number: of the frame in the film, from 1.
-            time: seconds from the film's first frame.
         """
-        if (number - 1) % self.sampling.every:
-            return False
-        if self.sampling.max_fps is None:
-            return True
-        slot = math.floor((time + _ROUNDED_S) * self.sampling.max_fps)
-        is_new = slot > self.slot
-        self.slot = max(slot, self.slot)
-        return is_new
-
-
-# ---- reader: Frames of a video file, one at a time: upright, with their times, up to where it
-# breaks.
-
-
-_USUAL_FPS = 30.0  # of a film that does not say
-
-
-_MAX_BROKEN = 1000  # frames; after so many the rest is not tried
-
-
-_MAX_FAILURES = 5  # in a row, of reading on in a file
-
-
-# These hold no pictures but name other files, which nobody asked for.
-_LISTS = ("concat", "dash", "hls", "imf", "sdp")
-
-
-_MISSING_S = 0.25  # a film that ends so much before its declared length is cut off
+        last = -1
+        for number, seconds, frame in frames:
+            if (number - 1) % self.every:
+                continue
+            if self.max_fps is not None:
+                slot = math.floor((seconds + _ROUNDED_S) * self.max_fps)
+                if slot <= last:
+                    continue
+                last = slot
+            yield number, seconds, frame
 
 
 class VideoFrame(NamedTuple):
-    """One frame: RGB uint8 (H, W, 3), its number from 1, seconds from the film's first frame."""
+    """One frame: RGB uint8 (H, W, 3), its number from 1, seconds from the video's first frame."""
 
     image: NDArray[np.uint8]
     number: int
@@ -105,14 +83,14 @@ class VideoFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a film says about itself; its frames are not looked at, but for the first.
+    """What a video says about itself; its frames are not looked at, but for the first.
 
     Attributes:
         width: pixels, as the frames come: upright.
         height: pixels, likewise.
         fps: mean frames a second.
         duration: seconds; None where the file does not say.
-        rotation: degrees clockwise that the stored pictures were turned by to be upright.
+        rotation: degrees clockwise that the stored frames were turned by to be upright.
         codec: name of the encoding, e.g. ``"h264"``.
     """
 
@@ -137,17 +115,15 @@ def probe(path: str | Path) -> VideoInfo:
         MissingDependencyError: PyAV is not installed.
     """
     with _open(Path(path).expanduser()) as (container, stream):
-        film = _Film(Path(path), _fps(stream), None)
-        with closing(film.decode(container, stream)) as frames:
+        fps, duration = _fps(stream), _duration(container, stream)
+        with closing(_Reading(Path(path), fps, None).decode(container, stream)) as frames:
             first = next((frame for _, _, frame in frames), None)
         if first is None:
             raise InputError(f"{path} holds no frame that can be read: it is damaged.")
         turn = _turn(first)
         width, height = (first.height, first.width) if turn.swaps else (first.width, first.height)
-        return VideoInfo(
-            width, height, _fps(stream), _duration(container, stream), turn.degrees,
-            stream.codec_context.name,
-        )  # fmt: skip
+        degrees = (90 if turn.columns else 270) if turn.swaps else 180 * turn.rows
+        return VideoInfo(width, height, fps, duration, degrees, stream.codec_context.name)
 
 
 def read_frames(path: Path, sampling: Sampling) -> Generator[VideoFrame, None, None]:
@@ -166,17 +142,15 @@ def read_frames(path: Path, sampling: Sampling) -> Generator[VideoFrame, None, N
     """
     with _open(path) as (container, stream):
         stream.thread_type = "AUTO"
-        film = _Film(path, _fps(stream), _duration(container, stream))
-        choice = Choice(sampling)
+        reading = _Reading(path, _fps(stream), _duration(container, stream))
         # closed before the container, which a decoder at work must not lose
-        with closing(film.decode(container, stream)) as frames:
-            for number, time, frame in frames:
-                if choice.wants(number, time):
-                    yield VideoFrame(_pixels(frame), number, time)
-        film.check_end()
+        with closing(reading.decode(container, stream)) as frames:
+            for number, seconds, frame in sampling.of(frames):
+                yield VideoFrame(_pixels(frame), number, seconds)
+        reading.check_end()
 
 
-class _Film:
+class _Reading:
     """How far the reading of one file has come, and what went wrong on the way."""
 
     def __init__(self, path: Path, fps: float, duration: float | None) -> None:
@@ -189,7 +163,7 @@ class _Film:
         self.end = 0.0
         self.broken: list[float] = []  # seconds at which something could not be decoded
 
-    def decode(self, container: Any, stream: Any) -> Generator[tuple[int, float, Any], None, None]:
+    def decode(self, container: Any, stream: Any) -> Generator[Numbered, None, None]:
         """Good frames with number and time; ``broken`` notes the others."""
         from av import FFmpegError
 
@@ -197,7 +171,7 @@ class _Film:
             try:
                 for frame in packet.decode():
                     if not frame.is_corrupt:
-                        yield self._place(frame)
+                        yield self._numbered(frame)
                     elif self.number:  # before the first: a recording that starts in the middle
                         self._note_damage()
             except FFmpegError:
@@ -235,7 +209,7 @@ class _Film:
     def _note_damage(self) -> None:
         self.broken.append(max(0.0, self.time + self.step))
 
-    def _place(self, frame: Any) -> tuple[int, float, Any]:
+    def _numbered(self, frame: Any) -> Numbered:
         """Number and time: the file's own, but a step on where they are missing or go back."""
         stamp = None if frame.pts is None else float(frame.pts * frame.time_base)
         if self.number == 0:
@@ -250,7 +224,7 @@ class _Film:
         return self.number, time, frame
 
     def check_end(self) -> None:
-        """Raise what is wrong with the film as a whole."""
+        """Raise what is wrong with the video as a whole."""
         if not self.number:
             raise InputError(f"{self.path} holds no frame that can be read: it is damaged.")
         missing = 0.0 if self.duration is None else self.duration - self.end
@@ -278,29 +252,32 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         container = av.open(
             f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
         )
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except (av.FFmpegError, OSError) as error:
-        raise InputError(_why_closed(path, error)) from error
+        if _lacks_index(path):
+            raise InputError(
+                f"{path} is an unfinished recording: its index (the moov atom) is missing, so no "
+                "frame can be found. Copy it again, or repair it with a tool such as untrunc."
+            ) from error
+        raise InputError(
+            f"{path} must be a video. Its content is none that FFmpeg knows, or is damaged."
+        ) from error
     with container:
-        if set(container.format.name.split(",")) & set(_LISTS):
+        if set(container.format.name.split(",")) & _LISTS:
             raise InputError(f"{path} must be a video. It is a list of other files: give those.")
-        pictures = [s for s in container.streams.video if not _is_cover(s)]
-        if not pictures:
+        # an attached picture is the one on a record's sleeve
+        moving = [
+            stream
+            for stream in container.streams.video
+            if "attached_pic" not in str(stream.disposition).lower()
+        ]
+        if not moving:
             held = "sound only" if container.streams.audio else "no pictures"
             raise InputError(f"{path} must be a video. It holds {held}.")
-        if pictures[0].codec_context is None:
+        if moving[0].codec_context is None:
             raise InputError(f"{path} cannot be read: this PyAV has no decoder for its pictures.")
-        yield container, pictures[0]
-
-
-def _why_closed(path: Path, error: Exception) -> str:
-    if isinstance(error, PermissionError | IsADirectoryError):
-        return f"{path} cannot be read: {error.strerror}."
-    if _lacks_index(path):
-        return (
-            f"{path} is an unfinished recording: its index (the moov atom) is missing, so no frame "
-            "can be found. Copy it again, or repair it with a tool such as untrunc."
-        )
-    return f"{path} must be a video. Its content is none that FFmpeg knows, or is damaged."
+        yield container, moving[0]
 
 
 def _lacks_index(path: Path) -> bool:
@@ -317,47 +294,31 @@ def _lacks_index(path: Path) -> bool:
     return bool(kinds) and kinds[0] in (b"ftyp", b"mdat", b"wide") and b"moov" not in kinds
 
 
-def _is_cover(stream: Any) -> bool:
-    """Whether it is the picture on a record's sleeve."""
-    return "attached_pic" in str(stream.disposition).lower()
-
-
 def _fps(stream: Any) -> float:
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return float(rate) if rate and 0 < rate <= 1000 else _USUAL_FPS
 
 
 def _duration(container: Any, stream: Any) -> float | None:
-    """Seconds of the pictures: the stream's own, its tag in Matroska, or the whole file's."""
+    """Seconds of the frames: the stream's own, its tag in Matroska, or the whole file's."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     tag = {key.upper(): value for key, value in stream.metadata.items()}.get("DURATION", "")
     parts = tag.split(":")
     if len(parts) == 3:
-        hours, minutes, seconds = (float(part) if _is_number(part) else 0.0 for part in parts)
-        return 3600 * hours + 60 * minutes + seconds
+        numbers = [float(p) if p.replace(".", "", 1).isdecimal() else 0.0 for p in parts]
+        return 3600 * numbers[0] + 60 * numbers[1] + numbers[2]
     if container.duration and len(container.streams) == 1:  # other streams may last longer
         return float(container.duration) / 1e6
     return None
 
 
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()
-
-
 class _Turn(NamedTuple):
-    """How stored pictures become upright: swap the axes, then reverse columns and rows."""
+    """How stored frames become upright: swap the axes, then reverse columns and rows."""
 
     swaps: bool
     columns: bool
     rows: bool
-
-    @property
-    def degrees(self) -> int:
-        """Clockwise, of the turn that brings the same corner on top."""
-        if self.swaps:
-            return 90 if self.columns else 270
-        return 180 if self.rows else 0
 
 
 def _turn(frame: Any) -> _Turn:
@@ -386,13 +347,11 @@ def _pixels(frame: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-# ---- camera: Frames of a camera, by its index. OpenCV opens it: it counts cameras on every system.
-
-
 def read_camera(index: int, sampling: Sampling) -> Generator[VideoFrame, None, None]:
     """Give the frames of a camera as they come, without end; times are when they came.
 
-    The camera is released when the generator is closed.
+    OpenCV opens it, since it counts cameras on every system. The camera is released when the
+    generator is closed.
 
     Args:
         index: 0 is the first camera.
@@ -403,31 +362,34 @@ def read_camera(index: int, sampling: Sampling) -> Generator[VideoFrame, None, N
     """
     import cv2
 
-    _check(index)
+    _check_camera(index)
     camera = cv2.VideoCapture(index)
+
+    def frames() -> Iterator[Numbered]:
+        start, number = None, 0
+        while True:
+            good, image = camera.read()
+            now = time.monotonic()
+            if not good or image is None:
+                raise InputError(f"Camera {index} stopped giving images after {number} frames.")
+            start = now if start is None else start
+            number += 1
+            yield number, now - start, image
+
     try:
         if not camera.isOpened():
             raise InputError(
                 f"Camera {index} cannot be opened. Is it connected, and does no other program use "
                 "it? 0 is the first camera."
             )
-        camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # rather new pictures than all pictures
-        choice = Choice(sampling)
-        start, number = None, 0
-        while True:
-            good, picture = camera.read()
-            now = time.monotonic()
-            if not good or picture is None:
-                raise InputError(f"Camera {index} stopped giving pictures after {number} frames.")
-            start = now if start is None else start
-            number += 1
-            if choice.wants(number, now - start):
-                yield VideoFrame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), number, now - start)
+        camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # rather new frames than all frames
+        for number, seconds, image in sampling.of(frames()):
+            yield VideoFrame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), number, seconds)
     finally:
         camera.release()
 
 
-def _check(index: int) -> None:
+def _check_camera(index: int) -> None:
     """Refuse what cannot be, before OpenCV writes its own warnings to the terminal."""
     if index < 0:
         raise InputError(f"A camera's index must be 0 or more. Got {index}.")

@@ -25,10 +25,7 @@ from numpy.typing import NDArray
 
 from kptk.coco import load_coco
 from kptk.errors import DataError, KptkError, TrainingError
-from kptk.evaluation.evaluator import evaluate_predictions, first_images
-from kptk.evaluation.ground_truth import truth_of_data
-from kptk.evaluation.predictions import collect
-from kptk.evaluation.scores import MIN_SCORE, Scoring
+from kptk.evaluation.evaluator import evaluate
 from kptk.models import network
 from kptk.models.catalog import MODELS
 from kptk.models.export import MEAN, STD
@@ -172,7 +169,7 @@ class NetworkEngine:
 
 
 def validate(net: Any, settings: TrainSettings) -> dict[str, float]:
-    """Measure a network on the validation set, by the same code as ``kptk.evaluate``.
+    """Measure a network on the validation set by ``kptk.evaluate``.
 
     Args:
         net: in evaluation mode (the caller sees to that).
@@ -182,7 +179,6 @@ def validate(net: Any, settings: TrainSettings) -> dict[str, float]:
         COCO's statistics of the boxes, or of the keypoints on ground-truth boxes.
     """
     data = load_coco(settings.val.annotations, images=settings.val.images, check=False)
-    data = first_images(data, settings.eval_images)
     kind = MODELS[settings.model].kind
     # the preprocessing of the exported model, without an exported model
     model = ModelDir(Path(settings.model), kind, settings.model, settings.size, MEAN, STD)
@@ -191,8 +187,7 @@ def validate(net: Any, settings: TrainSettings) -> dict[str, float]:
         pipe = Pipeline(Detector(model, engine), None)
     else:
         pipe = Pipeline(None, PoseModel(model, engine), kpt_batch_size=32)
-    found = collect(pipe, data, MIN_SCORE, progress=False, ppdet_boxes=False)
-    measured = evaluate_predictions(found, truth_of_data(data), Scoring())
+    measured = evaluate(pipe, data, max_images=settings.eval_images, progress=False)
     return dict(measured.sections["detector" if kind == "detection" else "pose"])
 
 

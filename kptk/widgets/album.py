@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +128,8 @@ def album_of(source: object, data: KeypointData | None) -> Album:
         )
     if data is None and isinstance(source, KeypointData):
         nobody = Instances.from_results([], len(source.skeleton))
-        return Album(
-            source.image_ids, source.skeleton, source.read, _name_in(source), nobody, data=source
-        )
+        made = (source.image_ids, source.skeleton, source.read, _name_in(source))
+        return Album(*made, detected=nobody, data=source)
     if data is None and isinstance(source, PoseResult | Iterable):
         results = [source] if isinstance(source, PoseResult) else list(source)
         if results and all(isinstance(result, PoseResult) for result in results):
@@ -193,19 +191,13 @@ def _album_of_results(results: Sequence[PoseResult]) -> Album:
             raise InputError(str(results[index].error or "The result holds no image."))
         return image
 
-    boxes = np.concatenate([np.zeros((0, 4)), *[result.boxes for result in found]])
-    points: list[Any] = [np.zeros((0, len(skeleton), 3)), *[result.keypoints for result in found]]
-    scores = np.concatenate([np.zeros(0), *[result.scores for result in found]])
-    people = Instances(
-        image_ids=np.repeat(np.arange(len(results)), [len(result) for result in results]),
-        boxes=boxes,
-        scores=scores,
-        keypoints=np.concatenate(points),
-        areas=np.full(len(boxes), np.nan),
-        ids=np.full(len(boxes), -1),
-        crowd=np.zeros(len(boxes), np.bool_),
-    )
-    lowest = scores.min() if len(scores) else 0.0
+    records = [
+        record
+        for index, result in enumerate(results)
+        for record in result.to_coco(index, score="deploy", with_boxes=True)
+    ]
+    people = Instances.from_results(records, len(skeleton))
+    lowest = people.scores.min() if len(people) else 0.0
     return Album(
         image_ids=range(len(results)),
         skeleton=skeleton,

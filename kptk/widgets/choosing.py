@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kptk.analysis.labels import JOINT_LABELS, JointLabels
+from kptk.analysis.numbers import Numbers
 from kptk.analysis.plots import OWNERS, PERSON_COLOURS, light, plot_oks, plot_transitions
-from kptk.analysis.result import Labelled
 from kptk.coco import KeypointData
 from kptk.geometry import Bool, Float, Index
 from kptk.widgets.theme import css
@@ -134,7 +134,7 @@ class Findings:
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
 
-def findings_of(labelled: Labelled, given: JointLabels) -> Findings:
+def findings_of(labelled: Numbers, given: JointLabels) -> Findings:
     """Read the labels off; neither models nor bootstrap are run.
 
     Args:
@@ -148,11 +148,11 @@ def findings_of(labelled: Labelled, given: JointLabels) -> Findings:
     both = (before >= 0) & (after >= 0)
     return Findings(
         image_id=bundle.image_ids[people.image[rows]],
-        annotation_id=people.annotation_id[rows],
+        annotation_id=people.ids[rows],
         label=labels.label[rows],
         oks=labels.oks[rows],
         oks_given=labels.oks_given[rows],
-        owner=people.annotation_id[whose[np.nonzero(both)[0]]],
+        owner=people.ids[whose[np.nonzero(both)[0]]],
         before=before[both],
         after=after[both],
     )
@@ -241,7 +241,7 @@ class ChooserView(anywidget.AnyWidget):
             }
 
 
-def figures_image(labelled: Labelled, findings: Findings) -> NDArray[np.uint8]:
+def figures_image(labelled: Numbers, findings: Findings) -> NDArray[np.uint8]:
     """The three figures as RGB uint8 (H, W, 3), for a saved notebook."""
     figure = Figure(figsize=(13, 4.2), dpi=75, layout="constrained")
     bars, matrix, cloud = figure.subplots(1, 3)

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from kptk.analysis.labels import JOINT_LABELS
+from kptk.analysis.numbers import Numbers
 from kptk.analysis.plots import PERSON_COLOURS
-from kptk.analysis.result import ErrorAnalysis, Labelled
+from kptk.analysis.result import ErrorAnalysis
 from kptk.coco import KeypointData
 from kptk.coco.dataset import write_coco
 from kptk.errors import InputError, KptkError
@@ -77,7 +78,7 @@ class AnalysisExplorer(Snapshot, w.VBox):
                     f"{type(value).__name__}."
                 )
         self._analysis, self._data = analysis, data
-        self.labelled: Labelled = analysis
+        self.labelled: Numbers = analysis
         self.findings = choosing.findings_of(analysis, analysis.joint_labels_given)
         self.choice = Choice()
         options: Any = {"box_threshold": analysis.bundle.threshold, "pipeline": pipeline}
@@ -185,7 +186,7 @@ class AnalysisExplorer(Snapshot, w.VBox):
 
     def _relabel(self) -> None:
         bundle, options = self._analysis.bundle, self._analysis.options
-        self.labelled = Labelled(
+        self.labelled = Numbers(
             replace(bundle, threshold=self.det_threshold.value),
             replace(options, oks_threshold=self.oks_threshold.value),
         )

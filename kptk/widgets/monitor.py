@@ -8,8 +8,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from kptk.analysis.plots import VERMILLION
 from kptk.errors import KptkError
 from kptk.training.run import LOG, Run, load_run
 from kptk.widgets.browser import classed
-from kptk.widgets.theme import Snapshot, css
+from kptk.widgets.theme import Snapshot, css, file_stamp
 
 _RECENT = 50  # steps that the time left is estimated from
 _TAIL = 12  # lines of the log
@@ -89,10 +88,16 @@ def curves_svg(history: pd.DataFrame, steps: int) -> str:
 
     Arguments as of :func:`curves`. The same numbers give the same text.
     """
-    buffer = io.StringIO()
-    figure = curves(history, steps)
-    with _svg_settings():
+    buffer, figure = io.StringIO(), curves(history, steps)
+    # Text as text, and the same names every time. Not by rc_context: from this thread it would put
+    # back every setting that the user's has changed meanwhile.
+    own: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kptk"}
+    former = {name: matplotlib.rcParams[name] for name in own}
+    matplotlib.rcParams.update(own)
+    try:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    finally:
+        matplotlib.rcParams.update(former)
     text = buffer.getvalue()
     for colour, themed in _THEME.items():
         text = text.replace(colour, themed)
@@ -100,21 +105,6 @@ def curves_svg(history: pd.DataFrame, steps: int) -> str:
     # A page must not take over the file's declaration, nor its style, which is of all elements.
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     return re.sub("^.*?<svg", f'<svg fill="currentColor" {label}', text, flags=re.DOTALL)
-
-
-@contextmanager
-def _svg_settings() -> Iterator[None]:
-    """Text as text and the same names every time.
-
-    Not ``rc_context``: in this thread it would put every setting back that the user's has changed.
-    """
-    own: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kptk"}
-    former = {name: matplotlib.rcParams[name] for name in own}
-    matplotlib.rcParams.update(own)
-    try:
-        yield
-    finally:
-        matplotlib.rcParams.update(former)
 
 
 def curves_png(history: pd.DataFrame, steps: int) -> bytes:
@@ -308,7 +298,7 @@ class TrainingMonitor(Snapshot, w.VBox):
     def _fingerprint(self) -> object:
         """What differs whenever there is something new to show."""
         files = [self._own.path / name for name in ("events.jsonl", LOG)]
-        return (self._own.status, *(file.exists() and file.stat().st_size for file in files))
+        return (self._own.status, *map(file_stamp, files))
 
     def _follow(self) -> None:
         while not self._closing.wait(self._interval):

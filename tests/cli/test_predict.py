@@ -18,8 +18,8 @@ import kptk.io.video
 from kptk.cli import app
 from kptk.demo import demo_images
 from kptk.io.video import Sampling, probe, read_frames
-from tests.fixed_pair import BOX, SCORE, write_pipeline
-from tests.video.clips import cut, write_clip, write_sound
+from tests.clips import cut, write_clip, write_sound
+from tests.tiny_models import BOX, SCORE, write_pipeline
 
 
 def predict(*arguments: object) -> Result:
@@ -238,7 +238,7 @@ class ThreePictures:
 
 def test_a_camera_by_its_number_until_ctrl_c(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", ThreePictures)
-    monkeypatch.setattr(kptk.io.video, "_check", lambda index: None)
+    monkeypatch.setattr(kptk.io.video, "_check_camera", lambda index: None)
     result = predict_video("0", "-o", "out")
     assert result.exit_code == 0, result.output
     assert [line["frame"] for line in lines_of("out/camera_0_res.jsonl")] == [1, 2, 3]

@@ -13,7 +13,7 @@ import pytest
 import kptk
 from kptk.demo import demo_images
 from kptk.errors import DataError, InputError
-from kptk.export import calibration_inputs, labelled_pictures, plain_pictures, spaced, with_boxes
+from kptk.export import calibration_inputs, labelled_images, plain_images, spaced, with_boxes
 from kptk.io.images import read_image
 from kptk.io.sources import BadFrame, Frame
 from kptk.models.modeldir import ModelDir
@@ -68,7 +68,7 @@ def test_a_pose_model_sees_the_crops_of_inference(tmp_path: Path) -> None:
 def test_labelled_images_bring_their_boxes(tmp_path: Path) -> None:
     people = [person(1, 1, (10, 20, 60, 90)), person(2, 3, (0, 0, 50, 50))]
     data = kptk.load_coco(write_data(tmp_path / "d", document(people, 4)), split="val")
-    pictures = labelled_pictures(data, 2)  # images 1 and 3 of 4
+    pictures = labelled_images(data, 2)  # images 1 and 3 of 4
     assert [int(image[0, 0, 0]) for image, _ in pictures] == [1, 3]
     assert [boxes.tolist() for _, boxes in pictures if boxes is not None] == [
         [[10, 20, 60, 90]],
@@ -77,7 +77,7 @@ def test_labelled_images_bring_their_boxes(tmp_path: Path) -> None:
 
 
 def test_images_without_labels_ask_the_detector() -> None:
-    pictures = plain_pictures([str(path) for path in demo_images()[:1]], 5)
+    pictures = plain_images([str(path) for path in demo_images()[:1]], 5)
     assert pictures[0][1] is None
     ((_, boxes),) = with_boxes(pictures, "demo")
     expected: Any = kptk.create_pipeline("demo")(str(demo_images()[0]))
@@ -87,7 +87,7 @@ def test_images_without_labels_ask_the_detector() -> None:
 def test_no_picture_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"None of 1 is\..*a\.jpg"):
-        plain_pictures(tmp_path, 5)
+        plain_images(tmp_path, 5)
 
 
 def test_of_many_images_an_even_sample_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +104,8 @@ def test_of_many_images_an_even_sample_is_held(monkeypatch: pytest.MonkeyPatch) 
             most = max(most, len(held))
         yield BadFrame("bad", None, InputError("bad"), ".jpg")
 
-    monkeypatch.setattr("kptk.io.sources.iter_frames", frames)
-    values = [int(image[0, 0, 0]) for image, _ in plain_pictures(None, 10)]
+    monkeypatch.setattr("kptk.export.iter_frames", frames)
+    values = [int(image[0, 0, 0]) for image, _ in plain_images(None, 10)]
     assert most <= 22  # twice as many as asked for, and those on their way
     # 0, 1, ... doubled up: every 32nd of 500, of which 10 of the 16, by hand
     assert values == [i % 250 for i in (0, 32, 96, 128, 192, 256, 288, 352, 384, 448)]

@@ -23,7 +23,7 @@ from kptk.export import (
     export_edge,
     float_convolutions,
     plain_graph,
-    plain_pictures,
+    plain_images,
     quantize,
     with_boxes,
 )
@@ -184,7 +184,7 @@ def int8(half: str, pictures: Any, folder: Path) -> Path:
 @pytest.mark.slow
 def test_the_demo_pair_in_int8_finds_what_it_finds_in_float(tmp_path: Path) -> None:
     images = [read_image(path) for path in demo_images()[:3]]
-    pictures = with_boxes(plain_pictures(images, 3), "demo")
+    pictures = with_boxes(plain_images(images, 3), "demo")
     options: dict[str, Any] = {"engine": "onnxruntime", "device": "cpu"}
     before = kptk.create_pipeline("demo", **options)
     yaml = kptk.swap_weights(

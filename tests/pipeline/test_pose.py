@@ -16,7 +16,7 @@ import pytest
 from kptk.engines.load import load_engine
 from kptk.errors import InputError, ModelError
 from kptk.inputs import normalize
-from kptk.io.sources import read_image
+from kptk.io.images import read_image
 from kptk.models.zoo import find_model
 from kptk.pipeline import pose
 from kptk.skeleton import COCO17

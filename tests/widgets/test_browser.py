@@ -253,6 +253,11 @@ def test_a_picture_for_the_saved_notebook(browser, monkeypatch):
     assert widget["text/plain"] == snapshot["text/plain"] == f"<PoseBrowser: {N_IMAGES} images>"
 
 
+def test_the_old_name_of_a_snapshot(browser):
+    with pytest.warns(DeprecationWarning, match="snapshot"):
+        assert browser.still() == browser.snapshot()
+
+
 def test_images_are_read_when_they_are_looked_at(evaluation, data, monkeypatch):
     read = []
     monkeypatch.setattr(

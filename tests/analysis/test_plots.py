@@ -1,8 +1,13 @@
-"""The figures: what they draw follows from the tables, and they leave matplotlib as it was."""
+"""The plots: what they draw follows from the tables, and they leave matplotlib as it was.
+
+Their colours: one for every label there is, each of its own, seen on white and on black. The images
+of people: annotated on the left, found on the right.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,8 +17,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle, Wedge
+from PIL import Image
 
+from kptk.analysis import plots
+from kptk.analysis.labels import JOINT_LABELS, PERSON_LABELS
+from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.plots import (
+    PERSON_COLOURS,
+    draw_people,
     mean_positions,
     plot_error_vectors,
     plot_flow,
@@ -27,10 +38,13 @@ from kptk.analysis.plots import (
     plot_transitions,
     plot_what_ifs,
     spread,
+    worst_people,
 )
+from kptk.analysis.result import ErrorAnalysis
 from kptk.errors import InputError
 from kptk.skeleton import COCO17, CROWDPOSE14
 from tests.analysis import frames
+from tests.analysis.bundles import IMAGE, bundle, found, person, random_bundle, write_images
 
 DRAWN: dict[str, Callable[[Axes | None], Axes]] = {
     "flow": lambda ax: plot_flow(frames.persons(), ax),
@@ -283,3 +297,89 @@ def test_error_vectors_end_at_the_edge() -> None:
     persons = pd.DataFrame({"annotation_id": [1], "area": [10_000.0]})
     ax: Any = plot_error_vectors(joints, persons)
     assert np.asarray(ax.collections[0].get_offsets())[0] == pytest.approx([-3, 0])
+
+
+TABLES = {
+    "joints": (plots.JOINT_COLOURS, JOINT_LABELS),
+    "people": (plots.PERSON_COLOURS, PERSON_LABELS),
+    "owners": (plots.OWNERS, PERSON_LABELS),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_label_has_one(name: str) -> None:
+    colours, labels = TABLES[name]
+    assert set(colours) == set(labels)
+
+
+@pytest.mark.parametrize("name", ["joints", "people"])
+def test_no_two_alike(name: str) -> None:
+    colours, _ = TABLES[name]
+    assert len(set(colours.values())) == len(colours)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", ["joints", "people"])
+def test_seen_on_black_and_white(name: str) -> None:
+    """Fills next to a name: at least 3 on black, at least 1.25 on white (the yellow)."""
+    colours, _ = TABLES[name]
+    for colour in colours.values():
+        assert (luminance(colour) + 0.05) / 0.05 >= 3
+        assert 1.05 / (luminance(colour) + 0.05) >= 1.25
+
+
+def test_owners_are_those_that_are_drawn() -> None:
+    assert set(plots.OWNERS.values()) == set(plots.OWNER_COLOURS)
+
+
+ANALYSIS = ErrorAnalysis(random_bundle(3), AnalysisOptions(n_bootstrap=10), None, False)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images of random_bundle(3), but for one that is not there."""
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+def test_worst_people_first() -> None:
+    persons = ANALYSIS.persons
+    rows = worst_people(persons, 2)
+    assert "ok" not in set(rows["label"]) and rows["label"].value_counts().max() <= 2
+    order = [label for label in PERSON_COLOURS if label in set(rows["label"])]
+    assert list(dict.fromkeys(rows["label"])) == order
+    missed = persons[persons["label"] == "never-detected"]
+    shown_ids = rows.loc[rows["label"] == "never-detected", "annotation_id"]
+    assert missed["area"].idxmax() in missed.index[missed["annotation_id"].isin(shown_ids)]
+
+
+def test_pictures_leave_out_what_cannot_be_read(images: Path) -> None:
+    said = ANALYSIS
+    rows = worst_people(said.persons, 3)
+    pictures = list(draw_people(said.bundle, rows, images))
+    assert len(pictures) == int((rows["file_name"] != "1.png").sum())
+    for one in pictures:
+        assert max(one.image.size) <= 2 * 190 + 4 and "person " in one.caption
+
+
+def test_picture_has_the_annotation_left_and_the_pose_right(tmp_path: Path) -> None:
+    """The person stands left of where he is found: both halves show the same region."""
+    box, off = (100, 100, 200, 400), (130, 100, 230, 400)
+    scene = bundle([person(box)], [found(off)])
+    Image.new("RGB", IMAGE, (90, 120, 90)).save(tmp_path / "1.png")
+    said = ErrorAnalysis(scene, ANALYSIS.options, None, False)
+    rows = said.persons.assign(detection=0)
+    (one,) = draw_people(scene, rows, tmp_path)
+    pixels = np.asarray(one.image).astype(int)
+    half = (pixels.shape[1] - 4) // 2
+    changed = [
+        np.abs(part - (90, 120, 90)).sum(axis=2) > 60
+        for part in (pixels[:, :half], pixels[:, -half:])
+    ]
+    left, right = (np.flatnonzero(part.any(axis=0)).mean() for part in changed)
+    assert right > left + 3

@@ -1,4 +1,4 @@
-"""The verdict card, the pictures of people, and the report of one file."""
+"""The verdict card, and the report of one file."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.plots import PERSON_COLOURS, draw_people, worst_people
 from kptk.analysis.report import card, shown, svg
 from kptk.analysis.result import ErrorAnalysis
 from kptk.cli.measure import write
 from kptk.errors import InputError
-from tests.analysis.bundles import IMAGE, bundle, found, person, random_bundle
+from tests.analysis.bundles import bundle, found, person, random_bundle, write_images
 
 OPTIONS = AnalysisOptions(n_bootstrap=10)
 EVIL = '<script>alert("x")</script>'
@@ -32,16 +30,13 @@ def analysis(**changes: Any) -> ErrorAnalysis:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The images of random_bundle(3), but for one that is not there."""
-    path = tmp_path_factory.mktemp("images")
-    for image in random_bundle(3).images[1:]:
-        Image.new("RGB", IMAGE, (90, 120, 90)).save(path / str(image["file_name"]))
-    return path
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> str:
     provenance = {"made": EVIL, "nested": {"a": [1, 2]}}
-    said = analysis(name=f"data {EVIL}", provenance=provenance, notes=(f"mended {EVIL}",))
+    said = analysis(name=f"data {EVIL}", provenance=provenance, notes=(f"repaired {EVIL}",))
     path = said.to_html(tmp_path_factory.mktemp("report") / "new" / "report.html", images=folder)
     return path.read_text(encoding="utf-8")
 
@@ -203,41 +198,3 @@ def test_card_with_a_baseline_marks_it() -> None:
 )  # fmt: skip
 def test_shown(value: object, expected: str) -> None:
     assert shown(value) == expected
-
-
-def test_worst_people_first() -> None:
-    persons = analysis().persons
-    rows = worst_people(persons, 2)
-    assert "ok" not in set(rows["label"]) and rows["label"].value_counts().max() <= 2
-    order = [label for label in PERSON_COLOURS if label in set(rows["label"])]
-    assert list(dict.fromkeys(rows["label"])) == order
-    missed = persons[persons["label"] == "never-detected"]
-    shown_ids = rows.loc[rows["label"] == "never-detected", "annotation_id"]
-    assert missed["area"].idxmax() in missed.index[missed["annotation_id"].isin(shown_ids)]
-
-
-def test_pictures_leave_out_what_cannot_be_read(folder: Path) -> None:
-    said = analysis()
-    rows = worst_people(said.persons, 3)
-    pictures = list(draw_people(said.bundle, rows, folder))
-    assert len(pictures) == int((rows["file_name"] != "1.png").sum())
-    for one in pictures:
-        assert max(one.image.size) <= 2 * 190 + 4 and "person " in one.caption
-
-
-def test_picture_has_the_annotation_left_and_the_pose_right(tmp_path: Path) -> None:
-    """The person stands left of where he is found: both halves show the same region."""
-    box, off = (100, 100, 200, 400), (130, 100, 230, 400)
-    scene = bundle([person(box)], [found(off)])
-    Image.new("RGB", IMAGE, (90, 120, 90)).save(tmp_path / "1.png")
-    said = ErrorAnalysis(scene, OPTIONS, None, False)
-    rows = said.persons.assign(detection=0)
-    (one,) = draw_people(scene, rows, tmp_path)
-    pixels = np.asarray(one.image).astype(int)
-    half = (pixels.shape[1] - 4) // 2
-    changed = [
-        np.abs(part - (90, 120, 90)).sum(axis=2) > 60
-        for part in (pixels[:, :half], pixels[:, -half:])
-    ]
-    left, right = (np.flatnonzero(part.any(axis=0)).mean() for part in changed)
-    assert right > left + 3
