@@ -1,7 +1,7 @@
-"""A detector and a pose model that read the answer off the picture.
+"""A detector and a keypoint model that read the answer off the image.
 
-Every picture is one colour, which names it; what is found on it is looked up. The pose model puts
-its joints at fixed places of the box, so that a right box gives a perfect pose.
+Every image is one colour, which names it; what is found on it is looked up. The keypoint model
+puts its keypoints at fixed positions in the box, so that a right box gives a perfect pose.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from kptk.pipeline.detector import Detections
 from kptk.pipeline.pipeline import Pipeline
 from kptk.skeleton import COCO17
 
-# (17, 2) where the joints are in a box, from 0 to 1
+# (17, 2) where the keypoints are in a box, from 0 to 1
 PLACES = np.stack([np.tile([0.2, 0.4, 0.6, 0.8], 5)[:17], np.repeat(np.arange(5), 4)[:17] / 5], 1)
 
 
 def pose_in(box: Sequence[float]) -> np.ndarray:
-    """(17, 2) joints of a person whose box is x1, y1, x2, y2."""
+    """(17, 2) keypoints of a person whose box is x1, y1, x2, y2."""
     corners = np.asarray(box, np.float64)
     return corners[:2] + PLACES * (corners[2:] - corners[:2])
 
 
 class FakeDetector:
-    """Gives the boxes listed for a picture: ``{number: [(x1, y1, x2, y2, score), ...]}``."""
+    """Gives the boxes listed for an image: ``{number: [(x1, y1, x2, y2, score), ...]}``."""
 
     def __init__(self, found: Mapping[int, Sequence[Sequence[float]]], threshold: float) -> None:
         self.found = found
@@ -55,7 +55,7 @@ class FakeDetector:
 
 
 class FakePose:
-    """Gives the joints at :data:`PLACES` of the box, all of one score."""
+    """Gives the keypoints at :data:`PLACES` of the box, all of one score."""
 
     def __init__(self, score: float = 0.8) -> None:
         self.score = score
@@ -90,7 +90,7 @@ def fake_pipeline(
 
 
 def person(number: int, image: int, box: Sequence[float], **changes: Any) -> dict[str, Any]:
-    """An annotation whose joints lie at :data:`PLACES` of the box x1, y1, x2, y2."""
+    """An annotation whose keypoints lie at :data:`PLACES` of the box x1, y1, x2, y2."""
     x1, y1, x2, y2 = box
     points = np.column_stack([pose_in(box), np.full(17, 2.0)])
     record = {
@@ -114,7 +114,7 @@ def document(annotations: list[dict[str, Any]], n_images: int) -> dict[str, Any]
 
 
 def write_data(folder: Path, content: Mapping[str, Any], split: str = "val") -> Path:
-    """The document as a data set in PaddleX's layout, with its pictures."""
+    """The document as a data set in PaddleX's layout, with its images."""
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
     (folder / "annotations" / f"instance_{split}.json").write_text(json.dumps(content))

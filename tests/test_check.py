@@ -17,12 +17,12 @@ from kptk.check import ModelReport, check_model
 from kptk.cli import app
 from kptk.models import zoo
 from kptk.models.modeldir import ModelDir
-from tests.fixed_pair import write_detector
 from tests.tiny_models import (
     detector_config,
     keypoint_config,
     keypoint_dir,
     write_config,
+    write_detector,
     write_onnx,
 )
 

@@ -1,4 +1,9 @@
-"""Model directories of a few kilobytes, made where a test needs them."""
+"""Model directories of a few kilobytes, made where a test needs them, and a pipeline of two.
+
+`keypoint_dir` runs in every ONNX engine and gives `patch_sums`; `write_detector` always finds one
+person, BOX and SCORE; `write_pipeline` joins the two. `detector_dir` and `onnx_detector_dir` are
+only loaded or opened.
+"""
 
 from __future__ import annotations
 
@@ -100,3 +105,49 @@ def detector_dir(folder: Path, name: str | None = "PP-YOLOE-S_human") -> Path:
     (folder / "inference.json").write_text("{}")
     (folder / "inference.pdiparams").write_bytes(b"parameters")
     return folder
+
+
+# what the detector of `write_detector` answers to everything
+BOX = (2.0, 3.0, 30.0, 40.0)
+SCORE = 0.75
+
+
+def write_detector(folder: Path) -> Path:
+    """A detector whose network answers BOX and SCORE to everything."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    rows = numpy_helper.from_array(np.array([[0, SCORE, *BOX]], np.float32))
+    count = numpy_helper.from_array(np.array([1], np.int32))
+    values = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["rows"], value=rows),
+            helper.make_node("Constant", [], ["count"], value=count),
+        ],
+        "fixed",
+        [
+            values("image", TensorProto.FLOAT, [1, 3, 640, 512]),
+            values("scale_factor", TensorProto.FLOAT, [1, 2]),
+        ],
+        [values("rows", TensorProto.FLOAT, [1, 6]), values("count", TensorProto.INT32, [1])],
+    )
+    write_config(folder / "inference.yml", detector_config())
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    save(model, folder / "inference.onnx")
+    return folder
+
+
+def write_pipeline(folder: Path) -> Path:
+    """Both models and their pipeline YAML; returns the YAML's path."""
+    write_detector(folder / "det")
+    keypoint_dir(folder / "kpt")
+    pair = {
+        "ObjectDetection": ("object_detection", "PP-YOLOE-S_human", "det"),
+        "KeypointDetection": ("keypoint_detection", "PP-TinyPose_128x96", "kpt"),
+    }
+    modules = {
+        key: {"module_name": module, "model_name": name, "model_dir": str(folder / sub)}
+        for key, (module, name, sub) in pair.items()
+    }
+    config = {"pipeline_name": "human_keypoint_detection", "SubModules": modules}
+    return write_config(folder / "pipeline.yaml", config)

@@ -824,7 +824,7 @@ def draw_people(bundle: Bundle, rows: pd.DataFrame, images: Path) -> Iterator[Pe
         rows: of the table ``persons``.
         images: the folder of the images.
     """
-    index = {int(number): i for i, number in enumerate(bundle.people.annotation_id)}
+    index = {int(number): i for i, number in enumerate(bundle.people.ids)}
     for row in rows.to_dict("records"):
         try:
             pixels = read_image(images / str(row["file_name"]))
@@ -841,19 +841,21 @@ def _draw_person(
     bundle: Bundle, pixels: NDArray[np.uint8], person: int, detection: int
 ) -> Image.Image:
     people, found = bundle.people, bundle.candidates
-    box, truth = people.box[person], people.points[person].copy()
+    box, truth = people.boxes[person], people.keypoints[person].copy()
     truth[:, 2] = np.where(truth[:, 2] == 1, _VISIBLE / 2, 1)
     region = [box.reshape(2, 2), truth[:, :2]]
     if detection >= 0:
         chosen = np.array([detection])
-        region.append(found.box[detection].reshape(2, 2))
+        region.append(found.boxes[detection].reshape(2, 2))
     else:
-        touching = (found.box[:, :2] < box[2:]).all(axis=1) & (found.box[:, 2:] > box[:2]).all(1)
-        same = found.image == people.image[person]
-        chosen = np.flatnonzero(bundle.detected & same & touching)
+        low, high = found.boxes[:, :2], found.boxes[:, 2:]
+        near = ((low < box[2:]) & (high > box[:2])).all(axis=1)
+        near &= bundle.detected & (found.image == people.image[person])
+        chosen = np.flatnonzero(near)
     draw = partial(draw_region, pixels, np.vstack(region), skeleton=bundle.skeleton, side=_SIDE)
     left = draw(box[None], np.full(1, np.nan), truth[None], kpt_threshold=_VISIBLE)
-    right = draw(found.box[chosen], found.score[chosen], found.points[chosen], kpt_threshold=0.2)
+    shown = found.boxes[chosen], found.scores[chosen], found.keypoints[chosen]
+    right = draw(*shown, kpt_threshold=0.2)
     between = np.full((len(left), 4, 3), 128, np.uint8)
     return Image.fromarray(np.hstack([left, between, right]))
 
@@ -921,7 +923,7 @@ class Plots(Numbers):
         """
         skeleton, positions = self.bundle.skeleton, None
         if skeleton.names != COCO17.names:
-            positions = mean_positions(self.bundle.people.points, skeleton)
+            positions = mean_positions(self.bundle.people.keypoints, skeleton)
         return plot_manikin(self.joints, skeleton, on=on, positions=positions, ax=ax)
 
     def plot_transitions(self, ax: Axes | None = None) -> Axes:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from kptk.coco.load import CheckReport, DataFiles, read_document
+from kptk.coco.dataset import KeypointData
+from kptk.coco.load import CheckReport, read_document
 from kptk.coco.rules import Finding
 from kptk.errors import DataError, InputError
 from kptk.files import replacing
@@ -41,7 +42,7 @@ def save_sheets(
         DataError: they cannot be written.
     """
     target = Path(folder).expanduser()
-    records = {split: Records(files) for split, files in found.files.items()}
+    records = {split: Records(data) for split, data in found.files.items()}
     saved = []
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -60,12 +61,12 @@ def save_sheets(
 class Records:
     """The records of an annotation file as they stand there, by id; ids may be of any type."""
 
-    def __init__(self, files: DataFiles) -> None:
+    def __init__(self, data: KeypointData) -> None:
         def by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             return {repr(record.get("id")): record for record in reversed(list(records))}
 
-        content = read_document(files.annotations)
-        self.folder = files.images
+        content = read_document(data.annotations_path)
+        self.folder = data.images_dir
         self.images = by_id(content["images"])
         self.annotations = by_id(content["annotations"])
         posed = (c for c in content["categories"] if c.get("keypoints"))

@@ -90,7 +90,7 @@ def convert(program: Path, params: Path, target: Path) -> None:
 
 
 def _stamp(onnx: Path) -> str | None:
-    """Return the hash of the source the file was made from; None for anybody else's file.
+    """Return the hash of the source the file was made from; None for a file of other origin.
 
     Metadata stands at the end of an ONNX file, so the tail is enough and no parser is needed.
     """

@@ -312,13 +312,13 @@ def _device(value: str | None, source: str) -> str | None:
         raise ConfigError(f"device in {source}: {error}") from error
 
 
-def _places(value: str, folder: Path | None) -> list[Path]:
+def _candidates(value: str, folder: Path | None) -> list[Path]:
     """Where a model directory may be: beside the file, then as seen from here."""
-    return [place / Path(value).expanduser() for place in (folder, Path.cwd()) if place]
+    return [parent / Path(value).expanduser() for parent in (folder, Path.cwd()) if parent]
 
 
 def _find(value: str, folder: Path | None) -> Path | None:
-    return next((place for place in _places(value, folder) if place.exists()), None)
+    return next((path for path in _candidates(value, folder) if path.exists()), None)
 
 
 def _locate(value: str, where: str, folder: Path | None, *, directory: bool = False) -> str:
@@ -329,7 +329,7 @@ def _locate(value: str, where: str, folder: Path | None, *, directory: bool = Fa
     if found is not None:
         return str(found.resolve())
     if directory or "/" in value or "\\" in value:
-        tried = " and ".join(dict.fromkeys(map(str, _places(value, folder))))
+        tried = " and ".join(dict.fromkeys(map(str, _candidates(value, folder))))
         raise ConfigError(f"{where} must exist. Got {value!r}; looked for {tried}.")
     raise ConfigError(
         f"{where} must be a model's name or directory. Got {value!r}.{nearest(value, MODELS)}"

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # Blue against orange stays apart under every common colour-vision deficiency. RGB.
 COLOURS = {"left": (64, 156, 255), "right": (255, 146, 20), "centre": (236, 236, 236)}
-_DARK = (18, 18, 22)
+DARK = (18, 18, 22)
 # Boxes of people who are followed: three of Okabe and Ito's colours, far from the sides'. RGB.
 _TRACKS = ((0, 158, 115), (240, 228, 66), (204, 121, 167))
-_SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
+SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 
 # What an image is saved as; sources in other formats are saved as PNG.
 _WRITERS = {
@@ -92,7 +92,7 @@ def draw_poses(
             track = None if track_ids is None else int(track_ids[i])
             line = max(1, int(widths[i]) // (3 if track is None else 2))
             inner = COLOURS["centre"] if track is None else _TRACKS[track % len(_TRACKS)]
-            for colour, extra in ((_DARK, 2), (inner, 0)):  # upright edges need no smoothing
+            for colour, extra in ((DARK, 2), (inner, 0)):  # upright edges need no smoothing
                 cv2.rectangle(canvas, corners[i][0], corners[i][1], colour, line + extra)
     _draw_skeletons(canvas, order, keypoints, widths, skeleton, kpt_threshold)
     for i in order:
@@ -159,7 +159,7 @@ def _draw_skeletons(
     from cv2 import LINE_AA, circle, fillConvexPoly
 
     ends, is_fine, limb_colours, sizes, colours = _styles(skeleton)
-    unit, width = 1 << _SHIFT, widths[:, None]
+    unit, width = 1 << SHIFT, widths[:, None]
     known: NDArray[np.bool_] = np.all(np.isfinite(keypoints[..., :2]), axis=2)
     found = known & (keypoints[..., 2] >= threshold)  # a score that is NaN is not
     points = np.rint(_in_reach(keypoints[..., :2], canvas.shape) * unit).astype(np.int32)
@@ -184,27 +184,29 @@ def _draw_skeletons(
     for i in order:
         limbs = np.flatnonzero(drawn[i]).tolist()
         for limb in limbs:  # all outlines lie beneath all colours
-            fillConvexPoly(canvas, dark[i, limb], _DARK, LINE_AA, _SHIFT)
+            fillConvexPoly(canvas, dark[i, limb], DARK, LINE_AA, SHIFT)
         for limb in limbs:
-            fillConvexPoly(canvas, bright[i, limb], limb_colours[limb], LINE_AA, _SHIFT)
+            fillConvexPoly(canvas, bright[i, limb], limb_colours[limb], LINE_AA, SHIFT)
         line = int(widths[i])
         ring = max(1, line // 2)
         edge, wider = int(_outline(line)) * unit // 2, int(_outline(ring))
         person = (columns[i].tolist() for columns in (points, known, found, radii))
         for point, is_known, is_found, radius, colour in zip(*person, colours, strict=True):
             if is_found:
-                circle(canvas, point, radius + edge, _DARK, -1, LINE_AA, _SHIFT)
-                circle(canvas, point, radius, colour, -1, LINE_AA, _SHIFT)
+                circle(canvas, point, radius + edge, DARK, -1, LINE_AA, SHIFT)
+                circle(canvas, point, radius, colour, -1, LINE_AA, SHIFT)
             elif is_known:
-                circle(canvas, point, radius, _DARK, ring + wider, LINE_AA, _SHIFT)
-                circle(canvas, point, radius, colour, ring, LINE_AA, _SHIFT)
+                circle(canvas, point, radius, DARK, ring + wider, LINE_AA, SHIFT)
+                circle(canvas, point, radius, colour, ring, LINE_AA, SHIFT)
 
 
 def _draw_label(canvas: NDArray[np.uint8], box: list[float], text: str) -> None:
     """Write on a dark plate above the box, or inside it at the image's edge."""
     rows, columns = canvas.shape[:2]
     left, top, _, bottom = box
-    plate = _plate(text, int(min(max((bottom - top) / 8, 11), max(11, max(rows, columns) / 50))))
+    plate = text_plate(
+        text, int(min(max((bottom - top) / 8, 11), max(11, max(rows, columns) / 50)))
+    )
     height, width = plate.shape[:2]
     above = int(top) - height if top >= height else int(top)
     y = max(0, min(above, rows - height))
@@ -214,19 +216,24 @@ def _draw_label(canvas: NDArray[np.uint8], box: list[float], text: str) -> None:
 
 
 @lru_cache(maxsize=512)
-def _plate(text: str, size: int) -> NDArray[np.uint8]:
-    """White text on a dark plate, with the font that comes inside Pillow."""
+def text_plate(text: str, size: int, colour: tuple[int, int, int] = DARK) -> NDArray[np.uint8]:
+    """Text on a plate of a colour, with the font that comes inside Pillow."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size)
     pad = max(2, size // 5)
     left, top, right, bottom = font.getbbox(text)
     shape = (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad)
-    plate = Image.new("RGB", shape, _DARK)
-    ImageDraw.Draw(plate).text((pad - left, pad - top), text, fill=(255, 255, 255), font=font)
+    plate = Image.new("RGB", shape, colour)
+    ImageDraw.Draw(plate).text((pad - left, pad - top), text, fill=ink_on(colour), font=font)
     array = np.array(plate)
     array.flags.writeable = False
     return array
+
+
+def ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, the one that is read better on a colour."""
+    return (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
 
 
 @dataclass(eq=False)

@@ -11,19 +11,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from kptk.geometry import Float, Index, iou, keypoint_similarity
 from kptk.instances import Instances
 from kptk.pipeline.pose import crop_boxes
-from kptk.pipeline.results import draw_poses
+from kptk.pipeline.results import DARK, SHIFT, draw_poses, ink_on, text_plate
 from kptk.skeleton import Skeleton
 from kptk.widgets.album import Scene
 
@@ -35,13 +33,10 @@ DETECTED, ANNOTATED = "detected", "annotated"
 # How near a joint is: as in the error analysis, good from .85, missed below .5.
 GOOD, MISSED = 0.85, 0.5
 
-_DARK: Colour = (18, 18, 22)
-_WHITE: Colour = (255, 255, 255)
 _TRUTH: Colour = (64, 214, 163)  # the palette's green, lighter, so that it is seen at night
 _NEAR: Colour = (240, 228, 66)  # the palette's yellow, also of who is selected
 _FAR: Colour = (232, 104, 24)  # its vermillion, lighter
 _GREY = 96  # around the image
-_SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 _DASH = 6.0  # pixels
 _SAME_PERSON = 0.5  # IoU
 _HEAT_OPACITY, _BAND_OPACITY = 0.8, 0.6
@@ -330,7 +325,7 @@ def draw(state: State) -> Canvas:
         centers, sizes = crop_boxes(boxes, scene.input_size)
         crops = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1)
         for crop in view.boxes(crops):
-            _draw_dashed(canvas, crop, _WHITE)
+            _draw_dashed(canvas, crop, (255, 255, 255))
     return canvas
 
 
@@ -362,19 +357,19 @@ def _draw_truth(canvas: Canvas, state: State, truth: Instances, view: View) -> N
     for i, width in enumerate(widths):
         for a, b in state.scene.skeleton.edges:
             if known[i, a] and known[i, b]:
-                cv2.line(band, spots[i][a], spots[i][b], _TRUTH, width, cv2.LINE_AA, _SHIFT)
+                cv2.line(band, spots[i][a], spots[i][b], _TRUTH, width, cv2.LINE_AA, SHIFT)
     cv2.addWeighted(band, _BAND_OPACITY, canvas, 1 - _BAND_OPACITY, 0, dst=canvas)
     boxes = view.boxes(truth.boxes)
     for i, width in enumerate(widths):
         _draw_dashed(canvas, boxes[i], state.colour_of(truth.ids[i]))
         half = 3 + width // 3
-        diamond = np.array(((0, -half), (half, 0), (0, half), (-half, 0))) << _SHIFT
+        diamond = np.array(((0, -half), (half, 0), (0, half), (-half, 0))) << SHIFT
         for k in np.flatnonzero(known[i]).tolist():
             corners = [(np.array(spots[i][k]) + diamond).astype(np.int32)]
-            inside = _TRUTH if people[i, k, 2] == 2 else _DARK
-            cv2.polylines(canvas, corners, True, _DARK, 3, cv2.LINE_AA, _SHIFT)
-            cv2.fillPoly(canvas, corners, inside, cv2.LINE_AA, _SHIFT)
-            cv2.polylines(canvas, corners, True, _TRUTH, 1, cv2.LINE_AA, _SHIFT)
+            inside = _TRUTH if people[i, k, 2] == 2 else DARK
+            cv2.polylines(canvas, corners, True, DARK, 3, cv2.LINE_AA, SHIFT)
+            cv2.fillPoly(canvas, corners, inside, cv2.LINE_AA, SHIFT)
+            cv2.polylines(canvas, corners, True, _TRUTH, 1, cv2.LINE_AA, SHIFT)
 
 
 def _draw_labels(canvas: Canvas, state: State, truth: Instances, view: View) -> None:
@@ -387,7 +382,7 @@ def _draw_labels(canvas: Canvas, state: State, truth: Instances, view: View) -> 
             _draw_frame(canvas, box, colour)
         if number not in state.labels or (box[:2] > size).any() or not (box[2:] >= 0).all():
             continue
-        plate = _plate(state.labels[number][0], colour)
+        plate = text_plate(state.labels[number][0], 13, colour)
         height, width = plate.shape[:2]
         room = size - (width, height)
         if (room < 0).any():
@@ -413,19 +408,19 @@ def _draw_rings(canvas: Canvas, points: Float, scene: Scene, person: int, view: 
     for k in np.flatnonzero(np.isfinite(near)).tolist():
         radii = ring_radii(float(truth.areas[person]), skeleton.sigmas[k])
         for radius, colour in zip(radii, (_TRUTH, _FAR), strict=True):
-            size = round(min(radius * view.scale, 4000.0) * (1 << _SHIFT))
-            for ink, width in ((_DARK, 3), (colour, 1)):
-                cv2.circle(canvas, true[k], size, ink, width, cv2.LINE_AA, _SHIFT)
+            size = round(min(radius * view.scale, 4000.0) * (1 << SHIFT))
+            for ink, width in ((DARK, 3), (colour, 1)):
+                cv2.circle(canvas, true[k], size, ink, width, cv2.LINE_AA, SHIFT)
         if np.isfinite(points[k, :2]).all():
             colour = _TRUTH if near[k] >= GOOD else _NEAR if near[k] >= MISSED else _FAR
-            for ink, width in ((_DARK, 4), (colour, 2)):
-                cv2.line(canvas, true[k], found[k], ink, width, cv2.LINE_AA, _SHIFT)
+            for ink, width in ((DARK, 4), (colour, 2)):
+                cv2.line(canvas, true[k], found[k], ink, width, cv2.LINE_AA, SHIFT)
 
 
 def _draw_frame(canvas: Canvas, box: Float, colour: Colour) -> None:
     low, high = _fixed(box.reshape(2, 2))
-    for ink, width in ((_DARK, 4), (colour, 2)):
-        cv2.rectangle(canvas, low, high, ink, width, cv2.LINE_AA, _SHIFT)
+    for ink, width in ((DARK, 4), (colour, 2)):
+        cv2.rectangle(canvas, low, high, ink, width, cv2.LINE_AA, SHIFT)
 
 
 def _draw_dashed(canvas: Canvas, box: Float, colour: Colour) -> None:
@@ -439,24 +434,9 @@ def _draw_dashed(canvas: Canvas, box: Float, colour: Colour) -> None:
         both = np.stack([steps, np.minimum(steps + _DASH, length)], axis=1)
         dashes = start + both[..., None] * along  # (n, 2 ends, 2)
         seen = (dashes.max(axis=1) >= -_DASH).all(1) & (dashes.min(axis=1) <= limit).all(1)
-        lines = list(np.rint(dashes[seen] * (1 << _SHIFT)).astype(np.int32))
-        for ink, width in ((_DARK, 4), (colour, 2)):
-            cv2.polylines(canvas, lines, False, ink, width, cv2.LINE_AA, _SHIFT)
-
-
-@lru_cache(maxsize=64)
-def _plate(text: str, colour: Colour) -> Canvas:
-    """Text on a plate of a colour, (h, w, 3)."""
-    font = ImageFont.load_default(13)
-    left, top, right, bottom = font.getbbox(text)
-    plate = Image.new("RGB", (int(right - left) + 10, int(bottom - top) + 8), colour)
-    ImageDraw.Draw(plate).text((5 - left, 4 - top), text, fill=_ink_on(colour), font=font)
-    return np.array(plate)
-
-
-def _ink_on(colour: Colour) -> Colour:
-    """Black or white, the one that is read better on a colour."""
-    return (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else _WHITE
+        lines = list(np.rint(dashes[seen] * (1 << SHIFT)).astype(np.int32))
+        for ink, width in ((DARK, 4), (colour, 2)):
+            cv2.polylines(canvas, lines, False, ink, width, cv2.LINE_AA, SHIFT)
 
 
 def _rgb(colour: str) -> Colour:
@@ -466,7 +446,7 @@ def _rgb(colour: str) -> Colour:
 
 def _fixed(points: Float) -> list[tuple[int, int]]:
     """Points (n, 2 or more) in OpenCV's fixed point; NaN becomes 0."""
-    flat = np.clip(np.nan_to_num(points[:, :2]), -1e5, 1e5) * (1 << _SHIFT)
+    flat = np.clip(np.nan_to_num(points[:, :2]), -1e5, 1e5) * (1 << SHIFT)
     return [(int(x), int(y)) for x, y in np.rint(flat)]
 
 
@@ -545,7 +525,7 @@ def caption_of(state: State, oks_given: float | None) -> str:
 
 def chip(text: str, colour: str) -> str:
     """A label on its colour ``#rrggbb``, as HTML."""
-    red, green, blue = _ink_on(_rgb(colour))
+    red, green, blue = ink_on(_rgb(colour))
     style = f"background:{colour};color:rgb({red},{green},{blue})"
     return f"<span class='kptk-chip' style='{style}'>{html.escape(text)}</span>"
 

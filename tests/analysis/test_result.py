@@ -19,7 +19,7 @@ from kptk.cli import app
 from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
 from tests.fake_pair import document, fake_pipeline, person, write_data
-from tests.fixed_pair import write_pipeline
+from tests.tiny_models import write_pipeline
 
 A, B, C, D = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90), (20, 20, 60, 95)
 EMPTY = {"keypoints": [0] * 51, "num_keypoints": 0}

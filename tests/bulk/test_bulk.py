@@ -171,7 +171,7 @@ def test_two_runs_are_not_mixed(tmp_path: Path, changed: dict[str, Any], message
 
 def test_other_weights_are_another_run(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from tests.fixed_pair import write_pipeline
+    from tests.tiny_models import write_pipeline
 
     source = Path(kptk.__file__).parent / "demo" / "images"
     config = write_pipeline(tmp_path / "pair")
@@ -275,7 +275,7 @@ def test_a_worker_that_does_not_fit_refuses(
 
 def test_a_worker_with_other_models_refuses(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    from tests.fixed_pair import write_pipeline
+    from tests.tiny_models import write_pipeline
 
     config = load_config(write_pipeline(tmp_path / "pair"))
     settings = describe(config, ANY, AS_IT_IS)

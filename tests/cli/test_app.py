@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import kptk
 from kptk.cli import app
-from tests.fixed_pair import write_pipeline
+from tests.tiny_models import write_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 import kptk
 from kptk.cli import app
 from tests.fake_pair import document, person, write_data
-from tests.fixed_pair import write_pipeline
+from tests.tiny_models import write_pipeline
 
 BOX_NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl",
              "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]  # fmt: skip

@@ -15,7 +15,7 @@ from kptk.coco import KeypointData
 from kptk.errors import DataError, InputError
 from kptk.evaluation import coco_stats
 from tests.fake_pair import document, fake_pipeline, person, write_data
-from tests.fixed_pair import write_pipeline
+from tests.tiny_models import write_pipeline
 
 A, B, C, D = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90), (20, 20, 60, 95)
 PEOPLE = [person(1, 1, A), person(2, 1, B), person(3, 2, C), person(4, 2, D)]
