@@ -1,4 +1,4 @@
-"""What can be wrong with the records of a COCO file, how each is repaired, and how that is reported.
+"""What can be wrong with the records of a COCO file, how it is repaired, and how reported.
 
 Every rule looks at the records as the rules before it left them. Repairs happen in memory only.
 """

@@ -24,7 +24,7 @@ from kptk.instances import Instances, corners
 from kptk.pipeline.results import COLOURS, draw_poses
 from kptk.skeleton import Skeleton
 from kptk.widgets.labels import Edit, Labels, Person, Point, detections_of, missed, points_of
-from kptk.widgets.theme import Snapshot, css, to_png
+from kptk.widgets.theme import Snapshot, css, file_stamp, to_png
 
 _SCREEN_SIDE = 2048  # pixels sent to the browser: enough to zoom in, still sent at once
 _SNAPSHOT_SIDE = 640  # pixels kept in a saved notebook
@@ -167,7 +167,7 @@ class LabelEditor(Snapshot, anywidget.AnyWidget):
         """
         target = Path(self.path if path is None else path).expanduser()
         write_coco(self.data.content, target, overwrite=overwrite or self._is_own(target))
-        self._written = (target, _stamp(target))
+        self._written = (target, file_stamp(target))
         self.labels.mark_saved(target)
         self.path = str(target)
         self._draw()
@@ -177,7 +177,7 @@ class LabelEditor(Snapshot, anywidget.AnyWidget):
 
     def _is_own(self, target: Path) -> bool:
         """Whether this editor wrote the file last."""
-        return self._written == (target, _stamp(target))
+        return self._written == (target, file_stamp(target))
 
     def render(self) -> bytes:
         """The image and its labels as they are now, as a PNG of at most 640 pixels a side."""
@@ -346,11 +346,3 @@ def _shrunk(pixels: NDArray[np.uint8], side: int) -> Image.Image:
 
 def _plain(points: Iterable[Point]) -> list[list[float] | None]:
     return [list(point) if point.v else None for point in points]
-
-
-def _stamp(path: Path) -> object:
-    """What tells whether a file was changed; None without one."""
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_mtime_ns, found.st_size
-    return None

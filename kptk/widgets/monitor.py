@@ -25,7 +25,7 @@ from kptk.analysis.plots import VERMILLION
 from kptk.errors import KptkError
 from kptk.training.run import LOG, Run, load_run
 from kptk.widgets.browser import classed
-from kptk.widgets.theme import Snapshot, css
+from kptk.widgets.theme import Snapshot, css, file_stamp
 
 _RECENT = 50  # steps that the time left is estimated from
 _TAIL = 12  # lines of the log
@@ -298,7 +298,7 @@ class TrainingMonitor(Snapshot, w.VBox):
     def _fingerprint(self) -> object:
         """What differs whenever there is something new to show."""
         files = [self._own.path / name for name in ("events.jsonl", LOG)]
-        return (self._own.status, *(file.exists() and file.stat().st_size for file in files))
+        return (self._own.status, *map(file_stamp, files))
 
     def _follow(self) -> None:
         while not self._closing.wait(self._interval):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,14 @@ def to_png(pixels: Any) -> bytes:
     image = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def file_stamp(path: Path) -> object:
+    """What tells whether a file was changed; None without one."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_mtime_ns, found.st_size
+    return None
 
 
 class Snapshot(w.DOMWidget):
