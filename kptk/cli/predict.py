@@ -370,7 +370,7 @@ def serve(
     }
     options = ServeOptions(**limits, token=read_token(token_file))
     if options.token is None and host not in ("127.0.0.1", "localhost", "::1"):
-        typer.echo("kptk: no token is set: whoever reaches this port may use it.", err=True)
+        typer.echo("kptk: no token is set: anybody who reaches this port may use it.", err=True)
     pipe = create_pipeline(
         pipeline, device=device, engine=engine, threads=threads, det_threshold=det_threshold
     )

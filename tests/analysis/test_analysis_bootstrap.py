@@ -33,7 +33,7 @@ BOX = (100, 100, 200, 300)
 
 def poses_of(bundle: Bundle, tied: bool) -> Poses:
     poses = rank_candidates(bundle, OPTIONS).kept()
-    return replace(poses, score=np.round(poses.score * 3) / 3) if tied else poses
+    return replace(poses, scores=np.round(poses.scores * 3) / 3) if tied else poses
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["distinct scores", "tied scores"])
@@ -46,7 +46,7 @@ def test_equals_pycocotools_on_the_exploded_data(seed: int, tied: bool) -> None:
     results = [
         {"image_id": int(bundle.image_ids[i]), "category_id": 1, "score": float(s),
          "keypoints": p.ravel().tolist()}
-        for i, p, s in zip(poses.image, poses.points, poses.score, strict=True)
+        for i, p, s in zip(poses.image, poses.keypoints, poses.scores, strict=True)
     ]  # fmt: skip
     for row, counts in zip(drawn, weights, strict=True):
         often = dict(zip(bundle.image_ids.tolist(), counts.tolist(), strict=True))

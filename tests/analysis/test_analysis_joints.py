@@ -43,7 +43,7 @@ def test_golden_counts(reference_dir: Path) -> None:
     truth = read_truth(reference_dir / "eval" / "coco4_gt.json", "keypoints", None)
     scene = bundle_of_results(reference_dir / "eval" / "coco4_predictions.json", truth)
     candidate, who = oks_pairs(scene, min_area=32**2)
-    labels = label_joints(scene, who, scene.candidates.points[candidate], candidate)
+    labels = label_joints(scene, who, scene.candidates.keypoints[candidate], candidate)
     assert len(labels) == 12
     expected = {"good": 160, "jitter": 8, "inversion": 3, "swap": 0, "miss": 10}
     assert labels.counts == expected
@@ -121,7 +121,7 @@ def test_all_at_once_as_one_by_one() -> None:
     """Labels of many images at once equal those of the rules, joint by joint, in plain Python."""
     scene = random_bundle(3, n_images=24)
     candidate, who = oks_pairs(scene)
-    labels = label_joints(scene, who, scene.candidates.points[candidate], candidate)
+    labels = label_joints(scene, who, scene.candidates.keypoints[candidate], candidate)
     assert len(who) > 10
     for i in range(len(who)):
         for k in range(17):
@@ -130,15 +130,15 @@ def test_all_at_once_as_one_by_one() -> None:
 
 def slow_label(scene: Bundle, who: int, candidate: int, joint: int) -> int:
     people = scene.people
-    if people.points[who, joint, 2] <= 0:
+    if people.keypoints[who, joint, 2] <= 0:
         return -1
     mirror = int(COCO17.flip_order[joint])
     cases = []
     for g in np.flatnonzero(people.image == people.image[who]).tolist():
         for k in (joint, mirror):
-            if people.points[g, k, 2] > 0:
-                away = scene.candidates.points[candidate, joint, :2] - people.points[g, k, :2]
-                scale = 2 * people.area[g] * (2 * COCO17.sigmas[joint]) ** 2
+            if people.keypoints[g, k, 2] > 0:
+                away = scene.candidates.keypoints[candidate, joint, :2] - people.keypoints[g, k, :2]
+                scale = 2 * people.areas[g] * (2 * COCO17.sigmas[joint]) ** 2
                 cases.append((float(np.exp(-(away @ away) / scale)), g == who, k == joint))
     m, own, same = max(cases)
     if m < 0.5:
@@ -174,8 +174,8 @@ def test_pairs_are_one_to_one_and_alike() -> None:
         candidate, who = oks_pairs(scene, 0.1)
         assert len(set(candidate.tolist())) == len(candidate) == len(set(who.tolist()))
         assert scene.detected[candidate].all() and scene.evaluated[who].all()
-        people, points = scene.people, scene.candidates.points[candidate]
-        likeness = oks(points, people.points[who], people.area[who], scene.sigmas)
+        people, points = scene.people, scene.candidates.keypoints[candidate]
+        likeness = oks(points, people.keypoints[who], people.areas[who], scene.sigmas)
         assert (likeness >= 0.1).all()
 
 
@@ -197,6 +197,6 @@ def test_transition_matrix() -> None:
 def test_nobody() -> None:
     scene = bundle([person(A)])
     candidate, who = oks_pairs(scene)
-    labels = label_joints(scene, who, scene.candidates.points[candidate], candidate)
+    labels = label_joints(scene, who, scene.candidates.keypoints[candidate], candidate)
     assert labels.label.shape == (0, 17)
     assert transition_matrix(labels, labels).sum() == 0

@@ -119,7 +119,7 @@ def test_boxes_cut_at_the_hips(keep: tuple[float, ...], joints: int, threshold: 
     it sees all but knees and ankles, 13 of 17; of the lower one 8. Both have an IoU of .55.
     """
     truth = standing()
-    crop = bundle([person(A)], [found(keep)]).candidates.crop[0]
+    crop = bundle([person(A)], [found(keep)]).candidates.crops[0]
     points = truth.copy()
     points[:, :2] = points[:, :2].clip(crop[:2], crop[2:])
     who = person(A, points=truth, given=truth, area=5000.0)
@@ -268,7 +268,7 @@ def test_order_of_images_does_not_matter() -> None:
         rows, own = scene.people.image == image, scene.candidates.image == image
         people = [
             person(
-                scene.people.box[g], points=scene.people.points[g], area=scene.people.area[g],
+                scene.people.boxes[g], points=scene.people.keypoints[g], area=scene.people.areas[g],
                 crowd=scene.people.crowd[g], ignored=scene.people.ignored[g],
                 given=scene.people.given[g],
             )
@@ -276,8 +276,8 @@ def test_order_of_images_does_not_matter() -> None:
         ]  # fmt: skip
         candidates = [
             found(
-                scene.candidates.box[d], scene.candidates.score[d],
-                points=scene.candidates.points[d],
+                scene.candidates.boxes[d], scene.candidates.scores[d],
+                points=scene.candidates.keypoints[d],
             )
             for d in np.flatnonzero(own)
         ]  # fmt: skip

@@ -50,8 +50,8 @@ def test_what_the_box_cuts_off_stays_the_detectors() -> None:
     someone = person(ONE)
     someone["points"][:15, 2] = 0
     bundle = make([someone], [found((*ONE[:3], 205), points=pose(ONE, 0.9))])
-    assert bundle.candidates.crop[0, 3] == pytest.approx(235.833, abs=0.001)
-    bundle.candidates.points[:] = clip_to(bundle.candidates.points, bundle.candidates.crop)
+    assert bundle.candidates.crops[0, 3] == pytest.approx(235.833, abs=0.001)
+    bundle.candidates.keypoints[:] = clip_to(bundle.candidates.keypoints, bundle.candidates.crops)
     for level in LEVELS:
         as_it_is, d, p, both = values(bundle, level, "AP")
         assert as_it_is == p == pytest.approx(0.7)
@@ -106,7 +106,7 @@ def test_the_attainable_oracle_moves_bad_joints_to_085_and_leaves_good_ones() ->
     crop = np.array([[0.0, 0.0, 640.0, 480.0]])
     person_of = np.zeros(1, np.intp)
     moved = oracle_joints(bundle, points, person_of, crop, 0.85)
-    truth, area, sigmas = bundle.people.points[:1], bundle.people.area[:1], bundle.sigmas
+    truth, area, sigmas = bundle.people.keypoints[:1], bundle.people.areas[:1], bundle.sigmas
     before = keypoint_similarity(points, truth, area, sigmas)
     after = keypoint_similarity(moved, truth, area, sigmas)
     assert (before < 0.85).any() and (before > 0.85).any()
