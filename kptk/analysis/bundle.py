@@ -32,6 +32,7 @@ _NO_POSES = (
     "There are no poses on ground-truth boxes, so what each module costs cannot be told apart: "
     "there is no verdict, and 'pose' may hold people whose box is to blame."
 )
+_NO_THRESHOLD = "No threshold is known, so every box counts as a detection."
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,22 +263,20 @@ def bundle_of_predictions(
             f"fault. These predictions have no {missing}."
         )
     truth = truth.only(predictions.image_ids)
-    content, ignored = honour_ignore(truth.content, "keypoints")
     made_by = predictions.made_by
-    notes = [*truth.notes, *(() if provenance else ignore_note(ignored))]
     threshold = made_by.get("det_threshold") if det_threshold is None else det_threshold
-    if threshold is None:
-        threshold, note = _lowest(found.scores)
-        notes.append(note)
+    notes = [] if threshold is not None else [_NO_THRESHOLD]
     height, width = made_by.get("models", {}).get("pose", {}).get("input_size") or INPUT_SIZE
     return _bundle(
-        replace(truth, content=content, notes=tuple(notes)),
+        truth,
         found,
         given,
-        threshold=check_threshold(threshold),
+        threshold=None if threshold is None else check_threshold(threshold),
         input_size=(int(height), int(width)),
         two_stage=True,
-        provenance=provenance or {**data_provenance(truth), **made_by, **versions()},
+        made_by=made_by,
+        provenance=provenance,
+        notes=notes,
     )
 
 
@@ -313,8 +312,7 @@ def bundle_of_results(
         raise DataError(f"{name} has boxes alone. analyze needs results with keypoints.")
     records, _ = check_results(records, "keypoints", truth.content, n_keypoints)
     two_stage = bool(records) and all(record.get("bbox") is not None for record in records)
-    content, ignored = honour_ignore(truth.content, "keypoints")
-    notes = [*truth.notes, *(() if provenance else ignore_note(ignored))]
+    notes = []
     if two_stage:
         for index, record in enumerate(records):
             box = record["bbox"]
@@ -330,30 +328,24 @@ def bundle_of_results(
             "poses_on_truth and input_size are for results with boxes: every record needs a bbox "
             f"(x, y, width, height). {name} has records without."
         )
-    if det_threshold is None:
-        det_threshold, note = _lowest(np.array([record["score"] for record in records]))
-        notes += [note] if two_stage else []
+    if det_threshold is None and two_stage:
+        notes.append(_NO_THRESHOLD)
     on_truth: list[dict[str, Any]] = []
     if poses_on_truth is not None:
         on_truth = _read_given(poses_on_truth, truth, n_keypoints)
     if two_stage and not on_truth:
         notes.append(_NO_POSES)
-    made_by = {"results": name, "results_sha256": sha256}
     return _bundle(
-        replace(truth, content=content, notes=tuple(notes)),
+        truth,
         Instances.from_results(records, n_keypoints),
         Instances.from_results([{**r, "image_id": -1, "score": 1} for r in on_truth], n_keypoints),
-        threshold=float(det_threshold),
+        threshold=det_threshold,
         input_size=input_size or INPUT_SIZE,
         two_stage=two_stage,
-        provenance=provenance or {**data_provenance(truth), **made_by, **versions()},
+        made_by={"results": name, "results_sha256": sha256},
+        provenance=provenance,
+        notes=notes,
     )
-
-
-def _lowest(scores: Float) -> tuple[float, str]:
-    """A threshold that all pass, and the note about it."""
-    note = "No threshold is known, so every box counts as a detection."
-    return min(float(scores.min(initial=0.0)), 0.0), note
 
 
 def _read_given(poses: Any, truth: GroundTruth, n_keypoints: int) -> list[dict[str, Any]]:
@@ -379,16 +371,20 @@ def _bundle(
     found: Instances,
     given: Instances,
     *,
-    threshold: float,
+    threshold: float | None,
     input_size: tuple[int, int],
     two_stage: bool,
-    provenance: Mapping[str, Any],
+    made_by: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None,
+    notes: Sequence[str],
 ) -> Bundle:
     """Check that all are of the same keypoints and that somebody has to be found, and sort.
 
     Raises:
         DataError: it is not so.
     """
+    content, ignored = honour_ignore(truth.content, "keypoints")
+    notes = [*truth.notes, *(() if provenance else ignore_note(ignored)), *notes]
     skeleton = truth.skeleton
     if skeleton is None or not len(skeleton):
         raise DataError(
@@ -401,9 +397,9 @@ def _bundle(
                 f"The {what} have {poses.keypoints.shape[1]} joints, the people of {truth.name} "
                 f"have {len(skeleton)}. Both must have the same joints."
             )
-    images = sorted(truth.content["images"], key=lambda image: int(image["id"]))
+    images = sorted(content["images"], key=lambda image: int(image["id"]))
     image_ids = np.array([image["id"] for image in images], np.int64)
-    people = _people(truth.content["annotations"], image_ids, given, len(skeleton))
+    people = _people(content["annotations"], image_ids, given, len(skeleton))
     if people.ignored.all():
         if not len(people):
             raise DataError(
@@ -437,12 +433,14 @@ def _bundle(
         images=images,
         people=people,
         candidates=Poses.of(image_ids, image[order], boxes, found.scores[order], keypoints, seen),
-        threshold=threshold,
+        threshold=float(
+            min(found.scores.min(initial=0.0), 0.0) if threshold is None else threshold
+        ),
         input_size=input_size,
         two_stage=two_stage,
-        provenance=provenance,
+        provenance=provenance or {**data_provenance(truth), **made_by, **versions()},
     )
-    return replace(bundle, notes=tuple(dict.fromkeys([*truth.notes, *_odd(bundle)])))
+    return replace(bundle, notes=tuple(dict.fromkeys([*notes, *_odd(bundle)])))
 
 
 def _people(

@@ -117,10 +117,9 @@ def what_ifs(
             points = bundle.candidates.keypoints[candidate]
             limits = options.good_similarity, options.miss_similarity
             joints = label_joints(bundle, person, points, candidate, *limits)
-        pairs = _scored_pairs(bundle, found, options, joints)
-        for group, make in ((GROUPS[2], _error_changes), (GROUPS[3], _joint_changes)):
+        for group in GROUPS[2:]:
             if group in groups:
-                parts[group] = make(bundle, found, options, pairs)
+                parts[group] = _joint_changes(bundle, found, options, joints, group)
 
     def measured(poses: Poses) -> Mapping[str, float]:
         return statistics(match_poses(bundle, poses, options, options.min_area))
@@ -220,70 +219,47 @@ def _score_changes(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """The pairs of a scored pose and a person whose joints are put right."""
-
-    row: Index  # (n,) rows of the poses
-    joints: JointLabels  # n rows
-
-
-def _scored_pairs(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, joints: JointLabels
-) -> _Pairs:
-    """Of the labelled pairs those whose pose is scored and whose person counts."""
-    index = np.full(len(bundle.candidates) + 1, -1, np.intp)
-    index[found.candidate] = np.arange(len(found))
-    row = index[joints.candidate]
-    large = bundle.people.areas[joints.person] >= options.min_area
-    chosen = np.flatnonzero((row >= 0) & large)
-    taken = JointLabels(*(getattr(joints, field.name)[chosen] for field in fields(JointLabels)))
-    return _Pairs(row[chosen], taken)
-
-
-def _error_changes(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, pairs: _Pairs
+def _joint_changes(
+    bundle: Bundle, found: Poses, options: AnalysisOptions, joints: JointLabels, group: str
 ) -> Iterator[Change]:
-    """Each kind of joint error put right, and whole people flipped.
+    """Each kind of joint error put right and whole people flipped, or each joint made good.
 
     As in coco-analyze a joint keeps the quality that its error left it: what a jittered one lacks
     up to good, a missed one up to a jitter, an inverted or swapped one as near as it is to the
     wrong joint; with the factor 2 of the distance that is missing there.
     """
-    joints, start = pairs.joints, found.keypoints[pairs.row]
-    as_near = np.clip(np.nan_to_num(joints.best, nan=1.0), 1e-12, 1.0)
-    left = {JITTER: options.good_similarity, MISS: options.miss_similarity}
-    for label, name in JOINT_FIXES.items():
-        wrong = joints.label == JOINT_LABELS.index(label)
-        similarity = left.get(label, as_near)
-        better = oracle_joints(bundle, start, joints.person, found.crops[pairs.row], similarity)
-        yield name, _moved(found, pairs, better, wrong), int(wrong.sum()), _HOW[label]
-    whole = np.repeat(joints.flipped[:, None], len(bundle.skeleton), axis=1)
-    yield (
-        "flip whole people",
-        _moved(found, pairs, start[:, bundle.skeleton.flip_order], whole),
-        int(joints.flipped.sum()),
-        "poses that fit better with left and right exchanged are exchanged",
-    )
+    # of the labelled pairs those whose pose is scored and whose person counts
+    index = np.full(len(bundle.candidates) + 1, -1, np.intp)
+    index[found.candidate] = np.arange(len(found))
+    large = bundle.people.areas[joints.person] >= options.min_area
+    chosen = np.flatnonzero((index[joints.candidate] >= 0) & large)
+    joints = JointLabels(*(getattr(joints, field.name)[chosen] for field in fields(JointLabels)))
+    rows = index[joints.candidate]
+    own = found[rows]
 
+    def oracle(similarity: float | Float) -> Float:
+        return oracle_joints(bundle, own.keypoints, joints.person, own.crops, similarity)
 
-def _joint_changes(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, pairs: _Pairs
-) -> Iterator[Change]:
-    """Each joint made good wherever it is not."""
-    limit, joints = options.good_similarity, pairs.joints
-    below = ~(joints.similarity >= limit) & (joints.label >= 0)
-    better = oracle_joints(
-        bundle, found.keypoints[pairs.row], joints.person, found.crops[pairs.row], limit
-    )
+    def changed(which: Bool, better: Float) -> Poses:
+        """The poses with some joints ``which`` (n, K) where ``better`` has them."""
+        keypoints = found.keypoints.copy()
+        keypoints[rows] = np.where(which[..., None], better, own.keypoints)
+        return replace(found, keypoints=keypoints)
+
+    if group == GROUPS[2]:
+        as_near = np.clip(np.nan_to_num(joints.best, nan=1.0), 1e-12, 1.0)
+        left = {JITTER: options.good_similarity, MISS: options.miss_similarity}
+        for label, name in JOINT_FIXES.items():
+            wrong = joints.label == JOINT_LABELS.index(label)
+            poses = changed(wrong, oracle(left.get(label, as_near)))
+            yield name, poses, int(wrong.sum()), _HOW[label]
+        note = "poses that fit better with left and right exchanged are exchanged"
+        poses = changed(joints.flipped[:, None], own.keypoints[:, bundle.skeleton.flip_order])
+        yield "flip whole people", poses, int(joints.flipped.sum()), note
+        return
+    below = ~(joints.similarity >= options.good_similarity) & (joints.label >= 0)
+    good = oracle(options.good_similarity)
     for k, name in enumerate(bundle.skeleton.names):
         which = below & (np.arange(below.shape[1]) == k)
         note = "this joint becomes good wherever it is not"
-        yield name, _moved(found, pairs, better, which), int(which.sum()), note
-
-
-def _moved(found: Poses, pairs: _Pairs, better: Float, which: Bool) -> Poses:
-    """The poses with some joints ``which`` (n, K) of the pairs where ``better`` has them."""
-    points = found.keypoints.copy()
-    points[pairs.row] = np.where(which[..., None], better, points[pairs.row])
-    return replace(found, keypoints=points)
+        yield name, changed(which, good), int(which.sum()), note

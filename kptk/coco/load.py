@@ -230,7 +230,7 @@ def load_coco(
         )
         advice = errors[0].advice
         if repair is False:
-            advice = "Mend what can be mended, in memory, with repair=True."
+            advice = "Repair what can be repaired, in memory, with repair=True."
         elif errors[0].code != "images-folder":
             advice = "Correct the file, or leave these records out with repair='drop'."
         raise DataError(

@@ -54,7 +54,7 @@ def save_sheets(
                     sheet.save(temporary, "JPEG", quality=90)
                 saved.append(file)
     except OSError as error:
-        raise DataError(f"Pictures cannot be written to {target}: {error}.") from error
+        raise DataError(f"Contact sheets cannot be written to {target}: {error}.") from error
     return saved
 
 
