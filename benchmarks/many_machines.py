@@ -112,16 +112,16 @@ def overheads() -> list[list[str]]:
     rows = []
     with workers(1, 1) as client:
         for form in ("parquet", "jsonl"):
-            for name, place in (("this process", None), ("Dask, 1 worker", client)):
-                took = [fastest(count, size, place, form) for count, size in SIZES]
+            for name, where in (("this process", None), ("Dask, 1 worker", client)):
+                took = [fastest(count, size, where, form) for count, size in SIZES]
                 rows.append([f"{form}, {name}", *(f"{1e3 * seconds:.2f}" for seconds in took)])
     return rows
 
 
-def fastest(count: int, size: int, place: Any, form: str) -> float:
+def fastest(count: int, size: int, where: Any, form: str) -> float:
     """Seconds an image of a run whose results are there, after one that loads what it needs."""
     paths = [Path(f"/nowhere/{i:06d}.jpg") for i in range(count)]
-    rounds = [run(paths, make_ready, size, place, format=form)[0] for _ in range(ROUNDS + 1)]
+    rounds = [run(paths, make_ready, size, where, format=form)[0] for _ in range(ROUNDS + 1)]
     return min(rounds[1:]) / count
 
 

@@ -43,7 +43,7 @@ class Nothing:
         det_threshold: float | None = None,
         batch_size: int | None = None,
     ) -> Iterator[PoseResult]:
-        """An empty result for each picture."""
+        """An empty result for each image."""
         nobody = np.zeros((0, 4), np.float32)
         points = np.zeros((0, 17, 3), np.float32)
         for _ in source:
@@ -74,9 +74,9 @@ def run_service(name: str) -> None:
     serve(pipe, port=0, on_ready=partial(print, flush=True))
 
 
-def ask_for(place: tuple[str, int], body: bytes, until: float, took: list[float]) -> None:
+def ask_for(address: tuple[str, int], body: bytes, until: float, took: list[float]) -> None:
     """One client: ask until the time is over, and note how long each answer took."""
-    line = HTTPConnection(*place, timeout=60)
+    line = HTTPConnection(*address, timeout=60)
     while time.perf_counter() < until:
         began = time.perf_counter()
         line.request("POST", PATH, body, {"Content-Type": "application/json"})
@@ -86,13 +86,13 @@ def ask_for(place: tuple[str, int], body: bytes, until: float, took: list[float]
     line.close()
 
 
-def measure(place: tuple[str, int], clients: int, visualize: bool) -> list[str]:
+def measure(address: tuple[str, int], clients: int, visualize: bool) -> list[str]:
     """Requests a second and percentiles of their milliseconds."""
     image = base64.b64encode(harness.PICTURE.read_bytes()).decode()
     body = json.dumps({"image": image, "visualize": visualize}).encode()
     took: list[float] = []
     began = time.perf_counter()
-    arguments = (place, body, began + SECONDS, took)
+    arguments = (address, body, began + SECONDS, took)
     threads = [threading.Thread(target=ask_for, args=arguments) for _ in range(clients)]
     for thread in threads:
         thread.start()
@@ -106,15 +106,15 @@ def main() -> None:
     """Measure both and print."""
     rows = []
     for name, visualize in (("nothing", False), ("demo", False), ("demo", True)):
-        with service(name) as place:
-            measure(place, 1, visualize)  # warm-up
+        with service(name) as address:
+            measure(address, 1, visualize)  # warm-up
             for clients in CLIENTS[name]:
-                what = f"{name}, with pictures" if visualize else name
-                rows.append([what, str(clients), *measure(place, clients, visualize)])
+                what = f"{name}, with images" if visualize else name
+                rows.append([what, str(clients), *measure(address, clients, visualize)])
     size = harness.PICTURE.stat().st_size >> 10
     harness.section(
         "The service",
-        f"{SECONDS} s each, on one picture of {size} KiB; the clients run on the same "
+        f"{SECONDS} s each, on one image of {size} KiB; the clients run on the same "
         f"{harness.THREADS} cores. `nothing` is a pipeline that does nothing.",
         harness.table(["pipeline", "clients", "requests/s", "p50, ms", "p90, ms", "p99, ms"], rows),
     )

@@ -8,18 +8,18 @@ outside its crop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.stickfigures import HEIGHT, WIDTH, World
-from kptk.analysis.bundle import Bool, Bundle, Candidates, Float, Index, People, crops
+from kptk.analysis.bundle import Bundle, People, Poses, crops
 from kptk.analysis.labels import label_people
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import bootstrap, play
 from kptk.analysis.verdict import Evidence
 from kptk.analysis.whatif import what_ifs
-from kptk.geometry import clip_to, iou
+from kptk.geometry import Bool, Float, Index, clip_to, iou
 from kptk.skeleton import COCO17
 
 INPUT_SIZE = (256, 192)
@@ -91,37 +91,31 @@ def simulate(
     score = np.concatenate([score, wrong_score])
     order = np.lexsort((-score, image))
     person, image, box, score = person[order], image[order], box[order], score[order]
-    candidates = Candidates(
-        image.astype(np.intp), box, score, pose.predict(person, box, rng), crops(box, INPUT_SIZE)
-    )
-    everyone = np.arange(len(world.people))
-    given = pose.predict(everyone, world.people.box, rng)
-    return _bundle(world, candidates, given, threshold, name)
-
-
-def _bundle(
-    world: World, candidates: Candidates, given: Float, threshold: float, name: str
-) -> Bundle:
-    people = world.people
-    with_given = People(
-        people.annotation_id, people.image, people.box, people.area, people.points, people.crowd,
-        people.ignored, given,
-    )  # fmt: skip
+    keypoints = pose.predict(person, box, rng)
+    given = pose.predict(np.arange(len(world.people)), world.people.boxes, rng)
     ids = np.arange(1, world.n_images + 1)
-    images = [
-        {"id": int(i), "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in ids
-    ]
+    seen = crops(box, INPUT_SIZE)
     return Bundle(
-        name, COCO17, ids, images, with_given, candidates, threshold, INPUT_SIZE, True,
-        {"simulated": True},
-    )  # fmt: skip
+        name=name,
+        skeleton=COCO17,
+        image_ids=ids,
+        images=[
+            {"id": int(i), "file_name": f"{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in ids
+        ],
+        people=replace(world.people, given=given),
+        candidates=Poses.of(ids, image.astype(np.intp), box, score, keypoints, seen),
+        threshold=threshold,
+        input_size=INPUT_SIZE,
+        two_stage=True,
+        provenance={"simulated": True},
+    )
 
 
 def _difficulty(world: World, rng: np.random.Generator) -> Float:
     """(G,) about 1; larger for small, hidden and crowded people."""
     people = world.people
-    size = np.sqrt(people.area)
-    hidden = 1 - (people.points[..., 2] == 2).mean(axis=1)
+    size = np.sqrt(people.areas)
+    hidden = 1 - (people.keypoints[..., 2] == 2).mean(axis=1)
     hard = 0.6 + 14 / np.maximum(size, 6) + 0.8 * hidden
     result: Float = hard * np.exp(rng.normal(0, 0.35, len(people)))
     return result
@@ -140,9 +134,9 @@ def _detect(
     score = np.where(faint, threshold * rng.uniform(0.1, 0.95, n), score)
     shuffled = rng.random(n) < faults.shuffled
     score = np.where(shuffled & (score > threshold), rng.uniform(threshold, 1, n), score)
-    box = _cut(_jitter(people.box, 0.04 * hard, rng), world, faults, rng)
+    box = _cut(_jitter(people.boxes, 0.04 * hard, rng), world, faults, rng)
     second = found & (rng.random(n) < 0.04 + faults.duplicated)
-    again = _jitter(people.box[second], 0.08 * hard[second], rng)
+    again = _jitter(people.boxes[second], 0.08 * hard[second], rng)
     lower = score[second] * rng.uniform(0.3 if not faults.duplicated else 0.6, 1, second.sum())
     person = np.concatenate([np.flatnonzero(found), np.flatnonzero(second)])
     return person, np.concatenate([box[found], again]), np.concatenate([score[found], lower])
@@ -206,7 +200,7 @@ class _PoseModel:
         self.truth = world.whole
         self.spread = 0.0095 * np.sqrt(hard) * (1 + faults.noise)
         self.push = rng.normal(0, 1, (n, k, 2))
-        hidden = world.people.points[..., 2] < 2
+        hidden = world.people.keypoints[..., 2] < 2
         chance = np.clip((0.02 + 0.1 * hidden) * hard[:, None] + faults.astray, 0, 1)
         self.lost = rng.random((n, k)) < chance
         self.spot = rng.random((n, k, 2))
@@ -252,7 +246,7 @@ def _neighbours(people: People) -> tuple[Index, Bool]:
     for step in (-2, -1, 1, 2):
         other = np.clip(np.arange(n) + step, 0, max(n - 1, 0))
         same = (people.image[other] == people.image) & (other != np.arange(n))
-        overlap = np.where(same, iou(people.box, people.box[other]), 0)
+        overlap = np.where(same, iou(people.boxes, people.boxes[other]), 0)
         better = overlap > share
         best[better], share[better] = other[better], overlap[better]
     return best, share > 0.05

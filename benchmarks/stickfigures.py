@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kptk.analysis.bundle import Bool, Float, Index, People
+from kptk.analysis.bundle import People
+from kptk.geometry import Bool, Float, Index
 
 WIDTH, HEIGHT = 640, 480
 
@@ -59,11 +60,17 @@ def _world(
     image: Index, box: Float, area: Float, points: Float, whole: Float, n_images: int
 ) -> World:
     n = len(image)
-    crowd = np.zeros(n, np.bool_)
-    labelled: Bool = points[..., 2] > 0
-    ignored: Bool = labelled.sum(axis=1) == 0
     people = People(
-        np.arange(1, n + 1), image, box, area, points, crowd, ignored, np.full((n, 17, 3), np.nan)
+        image_ids=image + 1,
+        boxes=box,
+        scores=np.ones(n),
+        keypoints=points,
+        areas=area,
+        ids=np.arange(1, n + 1),
+        crowd=np.zeros(n, np.bool_),
+        image=image,
+        ignored=~(points[..., 2] > 0).any(axis=1),
+        given=np.full((n, 17, 3), np.nan),
     )
     return World(people, whole, n_images)
 

@@ -138,7 +138,7 @@ def pose_background(bundle: Bundle) -> float:
     paired = np.zeros(len(bundle.people), np.bool_)
     paired[person] = True
     people = replace(bundle.people, ignored=bundle.people.ignored | ~paired)
-    kept = found.take(np.isin(found.candidate, candidate))
+    kept = found[np.isin(found.candidate, candidate)]
     after = statistics(match_poses(replace(bundle, people=people), kept, OPTIONS))[METRIC]
     return after - before
 
@@ -148,13 +148,13 @@ def box_errors(bundle: Bundle) -> float:
 
     Badly placed, duplicate, background, missed; one class, so none of its class errors.
     """
-    box = bundle.candidates.box.copy()
+    box = bundle.candidates.boxes.copy()
     kept = bundle.detected
     owner = assign(bundle).person
     d, g = bundle.pairs()
     overlap = np.zeros(len(box))
     nearest = np.zeros(len(box), np.intp)
-    value = iou(bundle.candidates.box[d], bundle.people.box[g])
+    value = iou(bundle.candidates.boxes[d], bundle.people.boxes[g])
     order = np.argsort(value, kind="stable")
     overlap[d[order]], nearest[d[order]] = value[order], g[order]
     free = kept & (owner < 0)
@@ -163,7 +163,7 @@ def box_errors(bundle: Bundle) -> float:
     )  # fmt: skip
     taken = np.isin(nearest, owner[owner >= 0])
     moved = box.copy()
-    moved[placed] = bundle.people.box[nearest[placed]]
+    moved[placed] = bundle.people.boxes[nearest[placed]]
     near = np.zeros(len(bundle.people), np.bool_)
     near[owner[owner >= 0]] = near[nearest[placed]] = True
     everyone = np.ones(len(bundle.people), np.bool_)
@@ -186,14 +186,14 @@ def box_ap50(bundle: Bundle, box: Any, kept: Any, wanted: Any) -> float:
         "categories": [{"id": 1}],
         "annotations": [
             {"id": int(g) + 1, "image_id": int(bundle.image_ids[people.image[g]]),
-             "category_id": 1, "iscrowd": int(people.crowd[g]), "area": float(people.area[g]),
-             "bbox": xywh(people.box[g])}
+             "category_id": 1, "iscrowd": int(people.crowd[g]), "area": float(people.areas[g]),
+             "bbox": xywh(people.boxes[g])}
             for g in truths
         ],
     }  # fmt: skip
     results = [
         {"image_id": int(bundle.image_ids[bundle.candidates.image[d]]), "category_id": 1,
-         "score": float(bundle.candidates.score[d]), "bbox": xywh(box[d])}
+         "score": float(bundle.candidates.scores[d]), "bbox": xywh(box[d])}
         for d in rows
     ]  # fmt: skip
     return accumulate(match(content, results, "bbox"), names=["AP50"])["AP50"]

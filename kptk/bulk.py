@@ -470,9 +470,9 @@ def located(root: str, path: str) -> str:
 class Attempt:
     """A go at a partition, noted in a file beside the results that outlives the process.
 
-    The note goes when the block is left in any way but the death of the process. Whoever begins the
-    partition again after a death goes image by image and writes down which one it is at, so that an
-    image that kills the process twice is known, and left out the third time.
+    The note goes when the block is left in any way but the death of the process. An attempt after
+    a death goes image by image and writes down which one it is at, so that an image that kills the
+    process twice is known, and left out the third time.
 
     Attributes:
         careful: an earlier attempt ended in the death of its process.
@@ -636,10 +636,10 @@ class Worker:
 
     def _refusal(self, path: str) -> str | None:
         """Why a path can give no single result; None: it may."""
-        place = located(self.job.root, path)
-        if not is_url(path) and os.path.isdir(place):
+        full = located(self.job.root, path)
+        if not is_url(path) and os.path.isdir(full):
             return "This is a folder; the list must name images."
-        return "This is a video; the list must name images." if is_video(place) else None
+        return "This is a video; the list must name images." if is_video(full) else None
 
     def _results(self, pipe: Predictor, paths: Sequence[str]) -> Iterator[PoseResult]:
         if not paths:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,11 +46,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, chosen: Any) -> Instances:
+    def __getitem__(self, chosen: Any) -> Self:
         """Some of them: by mask, indices or slice."""
-        return Instances(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
-    def of_image(self, image_id: int) -> Instances:
+    def of_image(self, image_id: int) -> Self:
         """Those of one image."""
         return self[self.image_ids == image_id]
 
@@ -60,7 +60,7 @@ class Instances:
         return np.asarray((self.keypoints[..., 2] > 0).any(axis=1), np.bool_)
 
     @classmethod
-    def concatenate(cls, parts: Iterable[Instances], n_keypoints: int = 0) -> Instances:
+    def concatenate(cls, parts: Iterable[Instances], n_keypoints: int = 0) -> Self:
         """One after the other; nobody at all where there are no parts."""
         every = list(parts) or [cls.from_results([], n_keypoints)]
         columns = zip(

@@ -184,16 +184,19 @@ class RunFolder:
             ]  # fmt: skip
             arrays = [column.to_numpy() for column in columns]
         else:
+            records = []
+            keys = ("coordinate", "det_score", "keypoints")  # in which null is NaN
+            lists: list[list[Any]] = [[np.zeros(0)] for _ in keys]
             with self.file("results", number, form).open(encoding="utf-8") as stream:
-                lines = [json.loads(line) for line in stream]
-            records = [
-                {"people": len(line["boxes"]), "path": line["input_path"],
-                 "error": None, **{name: line[name] for name in IMAGES if name in line}}
-                for line in lines
-            ]  # fmt: skip
-            found = [person for line in lines for person in line["boxes"]]
-            keys = ("coordinate", "det_score", "keypoints")  # where null is NaN
-            arrays = [np.array([person[key] for person in found], np.float64) for key in keys]
+                for line in map(json.loads, stream):
+                    people = line["boxes"]
+                    own = {name: line[name] for name in IMAGES if name in line}
+                    path = line["input_path"]
+                    records.append({"path": path, "people": len(people), "error": None, **own})
+                    for arrays_of_key, key in zip(lists, keys, strict=True):
+                        values = np.array([person[key] for person in people], np.float64)
+                        arrays_of_key.append(values.ravel())
+            arrays = [np.concatenate(each) for each in lists]
         boxes, scores, keypoints = (array.astype(np.float64) for array in arrays)
         counts = [record["people"] for record in records]
         return records, Instances(
@@ -409,11 +412,12 @@ class StoredPredictions:
         ``image`` is the index in the list. All of it is in memory; for more people than fit,
         read the Parquet files with what is made for it.
         """
-        people = Instances.concatenate((people for _, people in self._parts()), K)
+        parts = list(self._parts())
+        people = Instances.concatenate((people for _, people in parts), K)
         table = _result(people).to_pandas()
         table["image"] = people.image_ids
         table["person"] = table.groupby("image").cumcount()
-        paths = dict(zip(self.images["image"], self.images["path"], strict=True))
+        paths = {record["image"]: record["path"] for records, _ in parts for record in records}
         table.insert(0, "path", table["image"].map(paths))
         return table
 

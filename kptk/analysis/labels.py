@@ -1,33 +1,55 @@
-"""Labels: one for every person, every detection and every joint, and how often each is an error.
+"""What became of every person, detection and keypoint: one label each, and error rates.
 
-Joint labels after Ronchi and Perona, ICCV 2017: good, jitter, inversion, swap or miss.
+Whose error it is follows from the label: the detector's (:data:`DETECTOR_ERRORS`) or the keypoint
+model's (:data:`KEYPOINT_ERRORS`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kptk.analysis.bundle import Bool, Bundle, Float, Index
-from kptk.analysis.matching import assign, rank_candidates, score_of
+from kptk.analysis.bundle import Bundle
+from kptk.analysis.matching import assign, rank_candidates, rank_within, score_of
 from kptk.analysis.options import AnalysisOptions
-from kptk.geometry import box_area, clip_to, iou, keypoint_similarity, oks
+from kptk.geometry import Bool, Float, Index, box_area, clip_to, iou, keypoint_similarity, oks
 
-NOT_DETECTED = (
+OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE = PERSON_OK = (
+    "ok", "box-limited", "wrong-person", "box-sensitive", "pose",
+)  # fmt: skip
+MISPLACED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = NOT_DETECTED = (
     "badly-localised", "below-threshold", "nms-suppressed", "over-cap", "never-detected",
 )  # fmt: skip
+PERSON_LABELS = (*PERSON_OK, *NOT_DETECTED)
+DETECTOR_ERRORS = (BOX_LIMITED, *NOT_DETECTED)
+KEYPOINT_ERRORS = (WRONG_PERSON, BOX_SENSITIVE, POSE)
+# details of nms-suppressed: by OKS-NMS of the poses; by the detector's own, most likely
+OF_POSES, LIKELY = "poses", "likely"
+MERGED, PART, LOOSE, SHIFTED = "merged", "part", "loose", "shifted"  # of badly-localised
+DETECTION_TYPES = TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND = (
+    "true positive", "ignored", "duplicate", "bad pose", "badly localised", "background",
+)  # fmt: skip
+JOINT_LABELS = GOOD, JITTER, INVERSION, SWAP, MISS = "good", "jitter", "inversion", "swap", "miss"
+GOOD_SIMILARITY, MISS_SIMILARITY, PAIR_OKS = 0.85, 0.5, 0.1
+FLIP_GAIN = 0.1
+"""A pose is flipped if its OKS is higher by this with left and right exchanged. Without a margin
+half of all people seen from the side would be: there left and right lie together."""
+COVER = 0.5
+"""Share of each of two people's boxes that a merged box must cover."""
+INSIDE = 0.75
+"""Share of a box inside the other one, from which it is a part of it."""
+OVERLAP = 0.1
+"""IoU above which a neighbour overlaps."""
+EDGE = 2.0
+"""Pixels from the image's edge within which a side of a box lies on it."""
+_ROWS, _PEOPLE = 20_000, 1000  # pairs, and people with all others, compared at a time: memory
 
-
-DETECTOR_ERRORS = ("box-limited", *NOT_DETECTED)
-
-
-KEYPOINT_ERRORS = ("wrong-person", "box-sensitive", "pose")
+Names = NDArray[np.object_]
 
 
 class Rate(NamedTuple):
@@ -81,38 +103,30 @@ def error_rates(labels: PersonLabels, confidence: float = 0.95) -> Mapping[str, 
     ``detector``: people with one of :data:`DETECTOR_ERRORS`, of all. ``keypoints``: people with one
     of :data:`KEYPOINT_ERRORS`, of those who are detected.
     """
-    names = labels.label[labels.label != ""]
-    counted = {name: int((names == name).sum()) for name in (*DETECTOR_ERRORS, *KEYPOINT_ERRORS)}
-    missed = sum(counted[name] for name in NOT_DETECTED)
-    by_detector = sum(counted[name] for name in DETECTOR_ERRORS)
-    by_pose = sum(counted[name] for name in KEYPOINT_ERRORS)
+    names = labels.label[labels.label != ""].astype(str)
+    missed, by_detector, by_pose = (
+        int(np.isin(names, group).sum())
+        for group in (NOT_DETECTED, DETECTOR_ERRORS, KEYPOINT_ERRORS)
+    )
     return {
         "detector": rate(by_detector, len(names), confidence),
         "keypoints": rate(by_pose, len(names) - missed, confidence),
     }
 
 
-# IoU above which a neighbour overlaps.
-OVERLAP = 0.1
-
-
-# Pixels from the image's edge within which a side of a box lies on it.
-EDGE = 2.0
-
-
 def crowding(bundle: Bundle) -> tuple[Float, Index]:
     """How crowded people are.
 
     Returns:
-        (G,) the largest IoU of the person's box with that of another single person, 0 without
-        any; (G,) the number of those whose IoU is above :data:`OVERLAP`. Crowd regions are not
-        neighbours.
+        (G,) the largest IoU of the person's box with that of another single person, 0 where they
+        are alone; (G,) the number of those whose IoU is above :data:`OVERLAP`. Crowd regions are
+        not neighbours.
     """
     people = bundle.people
     row, other = bundle.companions(np.arange(len(people)))
     single = ~people.crowd[other]
     row, other = row[single], other[single]
-    overlap = iou(people.box[row], people.box[other])
+    overlap = iou(people.boxes[row], people.boxes[other])
     largest = np.zeros(len(people))
     np.maximum.at(largest, row, overlap)
     return largest, np.bincount(row[overlap > OVERLAP], minlength=len(people))
@@ -127,7 +141,7 @@ def truncation(bundle: Bundle) -> Float:
     people = bundle.people
     sizes = [[i.get("width") or np.nan, i.get("height") or np.nan] for i in bundle.images]
     limits = np.array(sizes, np.float64).reshape(-1, 2)[people.image]
-    x1, y1, x2, y2 = people.box.T
+    x1, y1, x2, y2 = people.boxes.T
     width, height = x2 - x1, y2 - y1
     on_edge = height * ((x1 <= EDGE) + 1.0 * (x2 >= limits[:, 0] - EDGE))
     on_edge += width * ((y1 <= EDGE) + 1.0 * (y2 >= limits[:, 1] - EDGE))
@@ -138,8 +152,8 @@ def truncation(bundle: Bundle) -> Float:
 
 
 def hidden(bundle: Bundle) -> Float:
-    """(G,) share of the labelled joints that are not visible (v = 1); 0 where none is labelled."""
-    flags = bundle.people.points[..., 2]
+    """(G,) share of the labelled keypoints that are not visible (v = 1); 0 where there are none."""
+    flags = bundle.people.keypoints[..., 2]
     share: Float = (flags == 1).sum(axis=1) / np.maximum((flags > 0).sum(axis=1), 1)
     return share
 
@@ -152,34 +166,84 @@ def tags(bundle: Bundle, options: AnalysisOptions) -> Mapping[str, Bool]:
     the largest IoU of :func:`crowding` from ``crowded_iou`` up.
     """
     return {
-        "tiny": bundle.people.area < options.tiny_area,
+        "tiny": bundle.people.areas < options.tiny_area,
         "truncated": np.nan_to_num(truncation(bundle)) >= max(options.truncated_share, 1e-9),
         "occluded": hidden(bundle) >= max(options.occluded_share, 1e-9),
         "crowded": crowding(bundle)[0] >= max(options.crowded_iou, 1e-9),
     }
 
 
-GOOD, JITTER, INVERSION, SWAP, MISS = "good", "jitter", "inversion", "swap", "miss"
+def ranking_scores(bundle: Bundle) -> Float:
+    """(D,) what ranks the candidates' poses: ``ppdet``, or the score of a file of poses."""
+    found = bundle.candidates
+    return score_of(found.keypoints, found.scores) if bundle.two_stage else found.scores
 
 
-JOINT_LABELS = (GOOD, JITTER, INVERSION, SWAP, MISS)
+def oks_of_pairs(bundle: Bundle, candidate: Index, person: Index) -> Float:
+    """(P,) OKS of candidates' poses to people; NaN for people without a labelled keypoint."""
+    found, people = bundle.candidates.keypoints, bundle.people
+    values = np.empty(len(candidate))
+    for start in range(0, len(candidate), _ROWS):
+        part = slice(start, start + _ROWS)
+        g = person[part]
+        values[part] = oks(
+            found[candidate[part]], people.keypoints[g], people.areas[g], bundle.sigmas
+        )
+    return values
 
 
-GOOD_SIMILARITY = 0.85
+def _oks_of(bundle: Bundle, candidate: Index) -> Float:
+    """(G,) OKS of each person to the pose of a candidate; NaN where that is -1."""
+    values = np.full(len(candidate), np.nan)
+    rows = np.flatnonzero(candidate >= 0)
+    values[rows] = oks_of_pairs(bundle, candidate[rows], rows)
+    return values
 
 
-MISS_SIMILARITY = 0.5
+def oks_pairs(
+    bundle: Bundle, min_oks: float = PAIR_OKS, kept: Bool | None = None, min_area: float = 0.0
+) -> tuple[Index, Index]:
+    """Pair poses and people one to one, as COCO matches them.
+
+    By descending pose score, each takes the free person it is most like; people who need not be
+    found come second, and pairs with them are left out.
+
+    Args:
+        bundle: candidates and people.
+        min_oks: lowest OKS of a pair. coco-analyze labels joints of pairs from .1.
+        kept: (D,) the candidates to look at; None: the pipeline's detections.
+        min_area: square pixels; smaller people need not be found.
+
+    Returns:
+        Indices of candidates (n,) and of people (n,), in the order of people.
+    """
+    taken = pair_poses(bundle, min_oks, kept, min_area)
+    wanted = bundle.evaluated & (bundle.people.areas >= min_area)
+    person = np.flatnonzero(wanted & (taken >= 0))
+    return taken[person], person
 
 
-PAIR_OKS = 0.1
+def pair_poses(
+    bundle: Bundle, min_oks: float, kept: Bool | None = None, min_area: float = 0.0
+) -> Index:
+    """(G,) the candidate whose pose each person gets, -1: none; see :func:`oks_pairs`.
 
-
-# A pose is flipped if its OKS is higher by this with left and right exchanged. Without a margin
-# half of all people seen from the side would be: there left and right lie together.
-FLIP_GAIN = 0.1
-
-
-_ROWS = 20_000  # pairs of a pose and a person that are compared together: bounds the memory
+    Of equally like people a pose takes the last, as pycocotools does.
+    """
+    d, g = bundle.pairs()
+    chosen = (bundle.detected if kept is None else kept)[d]
+    d, g = d[chosen], g[chosen]
+    similarity = oks_of_pairs(bundle, d, g)
+    near = similarity >= min_oks
+    d, g, similarity = d[near], g[near], similarity[near]
+    unwanted = bundle.people.ignored | (bundle.people.areas < min_area)
+    order = np.lexsort((-g, -similarity, unwanted[g], d, -ranking_scores(bundle)[d]))
+    taken = np.full(len(bundle.people), -1, np.intp)
+    used = np.zeros(len(bundle.candidates), np.bool_)
+    for one, other in zip(d[order].tolist(), g[order].tolist(), strict=True):
+        if not used[one] and taken[other] < 0:
+            used[one], taken[other] = True, one
+    return taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,69 +279,6 @@ class JointLabels:
         return dict(zip(JOINT_LABELS, counts.tolist(), strict=True))
 
 
-def ranking_scores(bundle: Bundle) -> Float:
-    """(D,) what ranks the candidates' poses: ``ppdet``, or the score of a file of poses."""
-    found = bundle.candidates
-    return score_of(found.points, found.score) if bundle.two_stage else found.score
-
-
-def oks_of_pairs(bundle: Bundle, candidate: Index, person: Index) -> Float:
-    """(P,) OKS of candidates' poses to people; NaN for people without a labelled joint."""
-    found, people = bundle.candidates, bundle.people
-    values = np.empty(len(candidate))
-    for start in range(0, len(candidate), _ROWS):
-        part = slice(start, start + _ROWS)
-        d, g = candidate[part], person[part]
-        values[part] = oks(found.points[d], people.points[g], people.area[g], bundle.sigmas)
-    return values
-
-
-def oks_pairs(
-    bundle: Bundle, min_oks: float = PAIR_OKS, kept: Bool | None = None, min_area: float = 0.0
-) -> tuple[Index, Index]:
-    """Pair poses and people one to one, as COCO matches them.
-
-    By descending pose score, each takes the free person it is most like; people who need not be
-    found come second, and pairs with them are left out.
-
-    Args:
-        bundle: candidates and people.
-        min_oks: lowest OKS of a pair. coco-analyze labels joints of pairs from .1.
-        kept: (D,) the candidates to look at; None: the pipeline's detections.
-        min_area: square pixels; smaller people need not be found.
-
-    Returns:
-        Indices of candidates (n,) and of people (n,), in the order of people.
-    """
-    taken = pair_poses(bundle, min_oks, kept, min_area)
-    wanted = bundle.evaluated & (bundle.people.area >= min_area)
-    person = np.flatnonzero(wanted & (taken >= 0))
-    return taken[person], person
-
-
-def pair_poses(
-    bundle: Bundle, min_oks: float, kept: Bool | None = None, min_area: float = 0.0
-) -> Index:
-    """(G,) the candidate whose pose each person gets, -1: none; see :func:`oks_pairs`.
-
-    Of equally like people a pose takes the last, as pycocotools does.
-    """
-    d, g = bundle.pairs()
-    chosen = (bundle.detected if kept is None else kept)[d]
-    d, g = d[chosen], g[chosen]
-    similarity = oks_of_pairs(bundle, d, g)
-    near = similarity >= min_oks
-    d, g, similarity = d[near], g[near], similarity[near]
-    unwanted = bundle.people.ignored | (bundle.people.area < min_area)
-    order = np.lexsort((-g, -similarity, unwanted[g], d, -ranking_scores(bundle)[d]))
-    taken = np.full(len(bundle.people), -1, np.intp)
-    used = np.zeros(len(bundle.candidates), np.bool_)
-    for one, other in zip(d[order].tolist(), g[order].tolist(), strict=True):
-        if not used[one] and taken[other] < 0:
-            used[one], taken[other] = True, one
-    return taken
-
-
 def label_joints(
     bundle: Bundle,
     person: Index,
@@ -286,7 +287,7 @@ def label_joints(
     good: float = GOOD_SIMILARITY,
     miss: float = MISS_SIMILARITY,
 ) -> JointLabels:
-    """Label the joints of poses.
+    """Label the joints of poses (Ronchi & Perona, ICCV 2017).
 
     Each joint is compared with the joint of that name of everybody in the image, and with its
     mirror image (the right wrist for a left one); m is the highest similarity, r whose it is.
@@ -303,63 +304,52 @@ def label_joints(
         good: similarity above which a joint is good.
         miss: similarity below which a joint is missed.
     """
-    people, sigmas, mirror = bundle.people, bundle.sigmas, bundle.skeleton.flip_order
-    truth, area = _known(bundle, person), people.area[person]
-    own = keypoint_similarity(points, truth, area, sigmas)
-    inverted = keypoint_similarity(points, truth[:, mirror], area, sigmas)
-    other, who = _others(bundle, person, points)
-    stacked = np.nan_to_num(np.stack([own, inverted, other]), nan=-1.0)
-    best, nearest = stacked.max(axis=0), stacked.argmax(axis=0)
+    people, mirror = bundle.people, bundle.skeleton.flip_order
+
+    def compared(rows: Index, who: Index) -> tuple[Float, Float]:
+        """Similarity of poses to people's joints, and to their mirror images; -1: not labelled."""
+        truth, area = people.keypoints[who], people.areas[who]
+        straight, mirrored = (
+            np.nan_to_num(keypoint_similarity(points[rows], t, area, bundle.sigmas), nan=-1.0)
+            for t in (truth, truth[:, mirror])
+        )
+        return straight, mirrored
+
+    own, inverted = compared(np.arange(len(person)), person)
+    other = np.full(points.shape[:2], -1.0)
+    who = np.full(points.shape[:2], -1, np.intp)
+    for start in range(0, len(person), _PEOPLE):
+        pair, neighbour = bundle.companions(person[start : start + _PEOPLE])
+        known = people.labelled[neighbour]
+        pair, neighbour = pair[known] + start, neighbour[known]
+        if len(pair):
+            value = np.maximum(*compared(pair, neighbour))
+            rows, starts, counts = np.unique(pair, return_index=True, return_counts=True)
+            other[rows] = np.maximum.reduceat(value, starts, axis=0)
+            reached = value == np.repeat(other[rows], counts, axis=0)
+            first = np.where(reached, neighbour[:, None], len(people))
+            who[rows] = np.minimum.reduceat(first, starts, axis=0)
+    stacked = np.stack([own, inverted, other])
+    best, which = stacked.max(axis=0), stacked.argmax(axis=0)
     names = np.select(
-        [best < miss, nearest == 2, nearest == 1, best <= good],
+        [best < miss, which == 2, which == 1, best <= good],
         [JOINT_LABELS.index(name) for name in (MISS, SWAP, INVERSION, JITTER)],
         default=JOINT_LABELS.index(GOOD),
     )
-    there = people.labelled[person]
-    turned = oks(points[:, mirror], people.points[person], area, sigmas)
+    there = people.labelled_keypoints[person]
+    straight, turned = (
+        oks(pose, people.keypoints[person], people.areas[person], bundle.sigmas)
+        for pose in (points, points[:, mirror])
+    )
     return JointLabels(
         person=person,
         candidate=candidate,
         label=np.where(there, names, -1).astype(np.int8),
         similarity=np.where(there, own, np.nan),
         best=np.where(there, best, np.nan),
-        whose=np.where(there, np.where(nearest == 2, who, person[:, None]), -1),
-        flipped=turned > oks(points, people.points[person], area, sigmas) + FLIP_GAIN,
+        whose=np.where(there, np.where(which == 2, who, person[:, None]), -1),
+        flipped=turned > straight + FLIP_GAIN,
     )
-
-
-def _known(bundle: Bundle, person: Index) -> Float:
-    """(n, K, 2) the labelled joints of people, NaN where not labelled."""
-    people = bundle.people
-    points = people.points[person][..., :2]
-    points[~people.labelled[person]] = np.nan
-    return points
-
-
-def _others(bundle: Bundle, person: Index, points: Float) -> tuple[Float, Index]:
-    """(n, K) the highest similarity to anybody else, -1 where there is nobody, and (n, K) whom."""
-    best = np.full(points.shape[:2], -1.0)
-    who = np.full(points.shape[:2], -1, np.intp)
-    pair, other = bundle.companions(person)
-    known = bundle.people.labelled.sum(axis=1) > 0
-    pair, other = pair[known[other]], other[known[other]]
-    mirror = bundle.skeleton.flip_order
-    starts = np.searchsorted(pair, np.unique(pair[::_ROWS]))  # whole people, about _ROWS a time
-    for start, end in pairwise([*starts, len(pair)]):
-        row, neighbour = pair[start:end], other[start:end]
-        truth, area = _known(bundle, neighbour), bundle.people.area[neighbour]
-        value = np.maximum(
-            *(
-                np.nan_to_num(keypoint_similarity(points[row], t, area, bundle.sigmas), nan=-1.0)
-                for t in (truth, truth[:, mirror])
-            )
-        )
-        rows, firsts, counts = np.unique(row, return_index=True, return_counts=True)
-        best[rows] = np.maximum.reduceat(value, firsts, axis=0)
-        reached = value == np.repeat(best[rows], counts, axis=0)
-        nearest = np.where(reached, neighbour[:, None], len(bundle.people))
-        who[rows] = np.minimum.reduceat(nearest, firsts, axis=0)
-    return best, who
 
 
 def transition_matrix(given: JointLabels, detected: JointLabels) -> NDArray[np.intp]:
@@ -380,135 +370,9 @@ def transition_matrix(given: JointLabels, detected: JointLabels) -> NDArray[np.i
     return np.bincount(cell, minlength=n * n).reshape(n, n)
 
 
-MERGED, PART, LOOSE, SHIFTED = "merged", "part", "loose", "shifted"
-
-
-DETAILS = (MERGED, PART, LOOSE, SHIFTED)
-
-
-# Share of each of two people's boxes that a merged box must cover.
-COVER = 0.5
-
-
-# Share of a box inside the other one, from which it is a part of it.
-INSIDE = 0.75
-
-
 @dataclass(frozen=True, eq=False)
-class Overlaps:
-    """Every kept box with every single person of its image, P pairs ordered by box.
-
-    Attributes:
-        candidate: (P,) index into the candidates.
-        person: (P,) index into the people.
-        iou: (P,) intersection over union.
-    """
-
-    candidate: Index
-    person: Index
-    iou: Float
-
-    def best_of_candidates(self, n: int) -> tuple[Float, Index]:
-        """(n,) the largest IoU of each candidate, 0 without any; (n,) with whom, -1."""
-        return _best(self.candidate, self.person, self.iou, n)
-
-    def best_of_people(self, n: int) -> tuple[Float, Index]:
-        """(n,) the largest IoU with each person, 0 without any; (n,) whose box it is, -1."""
-        return _best(self.person, self.candidate, self.iou, n)
-
-
-def _best(of: Index, what: Index, value: Float, n: int) -> tuple[Float, Index]:
-    """The largest value of each and what has it; of equals the first in the list."""
-    most, which = np.zeros(n), np.full(n, -1, np.intp)
-    order = np.argsort(-value, kind="stable")
-    order = order[value[order] > 0]
-    owners, first = np.unique(of[order], return_index=True)
-    most[owners], which[owners] = value[order][first], what[order][first]
-    return most, which
-
-
-def overlaps(bundle: Bundle, kept: Bool) -> Overlaps:
-    """How kept boxes (D,) overlap people who are not crowds."""
-    d, g = bundle.pairs()
-    chosen = kept[d] & ~bundle.people.crowd[g]
-    d, g = d[chosen], g[chosen]
-    return Overlaps(d, g, iou(bundle.candidates.box[d], bundle.people.box[g]))
-
-
-def badly_localised(
-    bundle: Bundle, near: Overlaps, wanted: Bool, options: AnalysisOptions
-) -> tuple[Index, NDArray[np.object_]]:
-    """Find the box that was meant for each person but is not on them.
-
-    With IoU(d, g) in [``near_iou``, ``match_iou``), box d was meant for person g if it overlaps
-    nobody more than g, or if it is *merged* of them and somebody else. A box that is on a neighbour
-    and merely touches g says nothing about g. With ``|x|`` the area, of the first that holds:
-
-    - merged: d covers at least half of g and half of another person h, and
-      IoU(d, rectangle round g and h) > max(IoU(d, g), IoU(d, h));
-    - part: ``|d & g| / |d|`` >= .75: a box inside the person;
-    - loose: ``|d & g| / |g|`` >= .75: a box that holds the person and much else;
-    - shifted: all others.
-
-    Args:
-        bundle: candidates and people.
-        near: of the detections.
-        wanted: (G,) the people to look at.
-        options: ``near_iou`` and ``match_iou``.
-
-    Returns:
-        (G,) the candidate, -1: there is none; of several the one with the largest IoU. (G,) the
-        detail, empty without a candidate.
-    """
-    _, favourite = near.best_of_candidates(len(bundle.candidates))
-    rows = np.flatnonzero(
-        wanted[near.person] & (near.iou >= options.near_iou) & (near.iou < options.match_iou)
-    )
-    d, g = near.candidate[rows], near.person[rows]
-    merged = _merged(bundle, d, g, near.iou[rows])
-    meant = merged | (favourite[d] == g)
-    d, g, merged, share = d[meant], g[meant], merged[meant], near.iou[rows][meant]
-    _, chosen = _best(g, np.arange(len(g)), share, len(bundle.people))
-    candidate = np.full(len(chosen), -1, np.intp)
-    detail = np.full(len(chosen), "", object)
-    there = chosen >= 0
-    candidate[there] = d[chosen[there]]
-    detail[there] = _details(bundle, d, g, merged)[chosen[there]]
-    return candidate, detail
-
-
-def _details(bundle: Bundle, d: Index, g: Index, merged: Bool) -> NDArray[np.object_]:
-    box, own = bundle.candidates.box[d], bundle.people.box[g]
-    cases = [merged, _share_inside(box, own) >= INSIDE, _share_inside(own, box) >= INSIDE]
-    return np.select(cases, [np.array(name, object) for name in DETAILS[:3]], SHIFTED)
-
-
-def _merged(bundle: Bundle, d: Index, g: Index, share: Float) -> Bool:
-    """(P,) whether box d fits the rectangle round g and another person better than either."""
-    people, boxes = bundle.people, bundle.candidates.box
-    row, other = bundle.companions(g)
-    box, own, third = boxes[d[row]], people.box[g[row]], people.box[other]
-    both = np.concatenate([np.minimum(own, third)[:, :2], np.maximum(own, third)[:, 2:]], axis=1)
-    better = iou(box, both) > np.maximum(share[row], iou(box, third))
-    covered = (_share_inside(own, box) >= COVER) & (_share_inside(third, box) >= COVER)
-    merged = np.zeros(len(d), np.bool_)
-    merged[row[better & covered & ~people.crowd[other]]] = True
-    return merged
-
-
-def _share_inside(inner: Float, outer: Float) -> Float:
-    """(P,) share of the area of ``inner`` that lies in ``outer``; 0 where it has none."""
-    low = np.maximum(inner[:, :2], outer[:, :2])
-    high = np.minimum(inner[:, 2:], outer[:, 2:])
-    common = box_area(np.concatenate([low, high], axis=1))
-    own = box_area(inner)
-    share: Float = np.divide(common, own, out=np.zeros(len(own)), where=own > 0)
-    return share
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What was found of whom, by the detections (candidates from the threshold up).
+class Pairing:
+    """Which person each detection (candidate from the threshold up) belongs to, and the reverse.
 
     Attributes:
         left: (D,) detections that OKS-NMS leaves.
@@ -517,9 +381,14 @@ class Found:
             ``oks_threshold``, -1: none.
         uncut: (G,) the same, if nothing were suppressed or cut off.
         owner: (D,) whose box each is, by IoU; -1: nobody's. Without boxes it is the rectangle
-            round the joints, which tells no more than who stands in a crowd.
+            round the keypoints, which tells no more than who stands in a crowd.
         box: (G,) the box of each person, by IoU; -1: none. Without boxes: -1.
-        near: overlaps of the detections with single people; none without boxes.
+        overlaps: every detection with every single person of its image: candidates (P,), people
+            (P,), IoU (P,); none without boxes.
+        best_iou: (D,) the largest IoU of each detection with a single person, else 0.
+        favourite: (D,) with whom; -1: nobody.
+        best_iou_of_person: (G,) the largest IoU of each person with a detection, else 0.
+        neighbour: (G,) with which; -1: none.
         best_oks: (D,) the largest OKS of each detection to a person that must be found, else 0.
     """
 
@@ -529,64 +398,65 @@ class Found:
     uncut: Index
     owner: Index
     box: Index
-    near: Overlaps
+    overlaps: tuple[Index, Index, Float]
+    best_iou: Float
+    favourite: Index
+    best_iou_of_person: Float
+    neighbour: Index
     best_oks: Float
 
 
-def find(bundle: Bundle, options: AnalysisOptions) -> Found:
+def pair(bundle: Bundle, options: AnalysisOptions) -> Pairing:
     """Match poses by OKS and boxes by IoU."""
-    left, counted = _counting(bundle, options)
+    n_people, n_found = len(bundle.people), len(bundle.candidates)
+    # poses below the threshold suppress nothing
+    detections = replace(bundle, candidates=bundle.candidates[bundle.detected])
+    poses = rank_candidates(detections, options).kept()
+    order, rank = rank_within(poses)
+    left, counted = np.zeros((2, n_found), np.bool_)
+    left[poses.candidate] = True
+    counted[poses.candidate[order[rank < options.max_poses]]] = True
+
     owners = assign(bundle, min_iou=options.match_iou)
     d, g = bundle.pairs()
     wanted = bundle.detected[d] & bundle.evaluated[g]
-    best = np.zeros(len(bundle.candidates))
-    fit = oks_of_pairs(bundle, d[wanted], g[wanted])
-    np.maximum.at(best, d[wanted], np.nan_to_num(fit))
-    boxes = bundle.two_stage
-    return Found(
+    best_oks = np.zeros(n_found)
+    values = np.nan_to_num(oks_of_pairs(bundle, d[wanted], g[wanted]))
+    np.maximum.at(best_oks, d[wanted], values)
+    single = (bundle.detected & bundle.two_stage)[d] & ~bundle.people.crowd[g]
+    d, g = d[single], g[single]
+    overlap = iou(bundle.candidates.boxes[d], bundle.people.boxes[g])
+    best_iou, favourite = _best(d, g, overlap, n_found)
+    best_iou_of_person, neighbour = _best(g, d, overlap, n_people)
+    return Pairing(
         left=left,
         counted=counted,
         pose=pair_poses(bundle, options.oks_threshold, counted),
         uncut=pair_poses(bundle, options.oks_threshold),
         owner=owners.person,
-        box=owners.candidate if boxes else np.full(len(bundle.people), -1, np.intp),
-        near=overlaps(bundle, bundle.detected & boxes),
-        best_oks=best,
+        box=owners.candidate if bundle.two_stage else np.full(n_people, -1, np.intp),
+        overlaps=(d, g, overlap),
+        best_iou=best_iou,
+        favourite=favourite,
+        best_iou_of_person=best_iou_of_person,
+        neighbour=neighbour,
+        best_oks=best_oks,
     )
 
 
-def at(flags: Bool, index: Index) -> Bool:
-    """(n,) the flags that an index (n,) points at; False where it is -1."""
-    values = np.zeros(len(index), np.bool_)
-    there = index >= 0
-    values[there] = flags[index[there]]
-    return values
+def _best(of: Index, what: Index, value: Float, n: int) -> tuple[Float, Index]:
+    """The largest value above 0 of each of n and what has it; of equals the first in the list."""
+    most, which = np.zeros(n), np.full(n, -1, np.intp)
+    order = np.argsort(-value, kind="stable")
+    order = order[value[order] > 0]
+    owners, first = np.unique(of[order], return_index=True)
+    most[owners], which[owners] = value[order][first], what[order][first]
+    return most, which
 
 
-def _counting(bundle: Bundle, options: AnalysisOptions) -> tuple[Bool, Bool]:
-    """(D,) detections that OKS-NMS leaves, and (D,) those of them that COCO counts."""
-    detections = np.flatnonzero(bundle.detected)  # poses below the threshold suppress nothing
-    few = replace(bundle, candidates=bundle.candidates.take(detections))
-    poses = rank_candidates(few, options).kept()
-    order = np.lexsort((-poses.score, poses.image))
-    image = poses.image[order]
-    rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
-    left, counted = np.zeros((2, len(bundle.candidates)), np.bool_)
-    rows = detections[poses.candidate]
-    left[rows] = True
-    counted[rows[order[rank < options.max_poses]]] = True
-    return left, counted
-
-
-TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND = (
-    "true positive", "ignored", "duplicate", "bad pose", "badly localised", "background",
-)  # fmt: skip
-
-
-DETECTION_TYPES = (TRUE_POSITIVE, IGNORED, DUPLICATE, BAD_POSE, BADLY_LOCALISED, BACKGROUND)
-
-
-def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | None = None) -> Index:
+def type_detections(
+    bundle: Bundle, options: AnalysisOptions, found: Pairing | None = None
+) -> Index:
     """Type every detection, by the first that holds; t is ``oks_threshold``.
 
     - *true positive*: its pose is matched to a person that must be found, OKS from t up.
@@ -602,59 +472,32 @@ def type_detections(bundle: Bundle, options: AnalysisOptions, found: Found | Non
     Without boxes (``two_stage`` False) no box is anybody's: a pose that reaches ``pair_oks`` for
     somebody, but not t, is a bad one, and nothing is badly localised.
 
-    ``found`` is what :func:`kptk.analysis.labels.find` gives; None: it is worked out here.
+    ``found`` is what :func:`kptk.analysis.labels.pair` gives; None: it is worked out here.
 
     Returns:
         (D,) index into ``DETECTION_TYPES``; -1 for candidates below the threshold.
     """
-    found = find(bundle, options) if found is None else found
-    share, _ = found.near.best_of_candidates(len(bundle.candidates))
-    n, t = len(bundle.candidates), options.oks_threshold
-    wanted, others, bad_pose = np.zeros((3, n), np.bool_)
-    wanted[found.pose[(found.pose >= 0) & bundle.evaluated]] = True
+    found = pair(bundle, options) if found is None else found
+    t = options.oks_threshold
+    matched, others = np.zeros((2, len(bundle.candidates)), np.bool_)
+    matched[found.pose[(found.pose >= 0) & bundle.evaluated]] = True
     others[found.pose[(found.pose >= 0) & ~bundle.evaluated]] = True
     on_ignored = (found.owner >= 0) & bundle.people.ignored[found.owner]
-    if bundle.two_stage:  # the pose is bad though the box is good
+    bad = (found.best_oks >= options.pair_oks) & (found.best_oks < t)
+    if bundle.two_stage:
         rows = np.flatnonzero((found.owner >= 0) & ~on_ignored)
-        bad_pose[rows] = oks_of_pairs(bundle, rows, found.owner[rows]) < t
-    else:  # it is near
-        bad_pose = (found.best_oks >= options.pair_oks) & (found.best_oks < t)
-    cases = [
-        ~bundle.detected,
-        wanted,
-        others | on_ignored | (found.left & ~found.counted),
-        bad_pose,
-        (found.best_oks >= t) | ~found.left | (share >= options.match_iou),
-        share >= options.near_iou,
-    ]
-    order = (TRUE_POSITIVE, IGNORED, BAD_POSE, DUPLICATE, BADLY_LOCALISED)
-    names = [-1, *(DETECTION_TYPES.index(name) for name in order)]
-    return np.select(cases, names, DETECTION_TYPES.index(BACKGROUND)).astype(np.intp)
-
-
-OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE = (
-    "ok", "box-limited", "wrong-person", "box-sensitive", "pose",
-)  # fmt: skip
-
-
-BADLY_PLACED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED = (
-    "badly-localised", "below-threshold", "nms-suppressed", "over-cap", "never-detected",
-)  # fmt: skip
-
-
-PERSON_LABELS = (
-    OK, BOX_LIMITED, WRONG_PERSON, BOX_SENSITIVE, POSE,
-    BADLY_PLACED, BELOW_THRESHOLD, NMS_SUPPRESSED, OVER_CAP, NEVER_DETECTED,
-)  # fmt: skip
-
-
-OF_POSES, LIKELY = "poses", "likely"
-
-
-"""Details of ``nms-suppressed``: by OKS-NMS of the poses; by the detector's own, most likely."""
-
-
-Names = NDArray[np.object_]
+        bad = np.zeros(len(bundle.candidates), np.bool_)
+        bad[rows] = oks_of_pairs(bundle, rows, found.owner[rows]) < t
+    cases = {
+        TRUE_POSITIVE: matched,
+        IGNORED: others | on_ignored | (found.left & ~found.counted),
+        BAD_POSE: bad,
+        DUPLICATE: (found.best_oks >= t) | ~found.left | (found.best_iou >= options.match_iou),
+        BADLY_LOCALISED: found.best_iou >= options.near_iou,
+    }
+    names = [-1, *map(DETECTION_TYPES.index, cases)]
+    background = DETECTION_TYPES.index(BACKGROUND)
+    return np.select([~bundle.detected, *cases.values()], names, background).astype(np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -684,29 +527,8 @@ class PersonLabels:
     tags: Mapping[str, Bool]
 
 
-class _Draft:
-    """Labels while they are given: each person keeps the first one."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        n = len(bundle.people)
-        self.open = bundle.evaluated.copy()
-        self.label, self.detail = np.full(n, "", object), np.full(n, "", object)
-        self.candidate = np.full(n, -1, np.intp)
-
-    def give(
-        self, who: Bool, label: str, candidate: Index, detail: str | Names | None = None
-    ) -> None:
-        """Label the people (G,) who have no label yet; candidate and detail are (G,) too."""
-        chosen = who & self.open
-        self.label[chosen] = label
-        self.candidate[chosen] = candidate[chosen]
-        if detail is not None:
-            self.detail[chosen] = detail if isinstance(detail, str) else detail[chosen]
-        self.open &= ~chosen
-
-
 def label_people(
-    bundle: Bundle, options: AnalysisOptions, found: Found | None = None
+    bundle: Bundle, options: AnalysisOptions, found: Pairing | None = None
 ) -> PersonLabels:
     """Give every person that must be found exactly one label, the first that holds.
 
@@ -716,7 +538,7 @@ def label_people(
     - *ok*: a pose is matched to them with an OKS of at least t, as COCO matches.
     - *nms-suppressed* (detail ``poses``) and *over-cap*: a pose would be, but it resembles a better
       one (OKS-NMS), or it is not among the image's best ``max_poses``, which COCO counts.
-    - *box-limited*: OKS(joints clipped to crop(d)) < t: no pose model can reach t on this box.
+    - *box-limited*: OKS(joints clipped to crop(d)) < t: no keypoint model can reach t on this box.
     - *wrong-person*: OKS(K) to another person is at least t and at least that to them.
     - *box-sensitive*: the pose on the ground-truth box reaches t.
     - *pose*: neither does; the detail is the joint error that costs most (:func:`_dominant`).
@@ -724,96 +546,92 @@ def label_people(
       ``match_iou``); see :func:`kptk.analysis.labels.badly_localised`.
     - *below-threshold*: a candidate from ``low_score`` up, below the threshold, would be their box.
     - *nms-suppressed* (detail ``likely``): a neighbour's detection overlaps them by at least
-      ``nms_iou``, so a box of his own would have been suppressed. What the detector's NMS took
+      ``nms_iou``, so a box of their own would have been suppressed. What the detector's NMS took
       away is not stored, hence likely.
     - *never-detected*: everybody else.
 
     Without boxes (``two_stage`` False) what can be said is *ok*, *over-cap*, *pose* (of the poses
-    that reach t for nobody one is paired with him, OKS from ``pair_oks`` up), *below-threshold* (a
+    that reach t for nobody one is paired with them, OKS from ``pair_oks`` up), *below-threshold* (a
     pose below the threshold would be matched with t) and *never-detected*.
-    ``found`` is what :func:`kptk.analysis.labels.find` gives; None: it is worked out here.
-
+    ``found`` is what :func:`kptk.analysis.labels.pair` gives; None: it is worked out here.
     """
-    found = find(bundle, options) if found is None else found
-    draft = _Draft(bundle)
-    draft.give(found.pose >= 0, OK, found.pose)
-    draft.give(at(found.left & ~found.counted, found.uncut), OVER_CAP, found.uncut)
-    draft.give(found.uncut >= 0, NMS_SUPPRESSED, found.uncut, OF_POSES)
-    own, people = found.box, bundle.people
-    if not bundle.two_stage:  # a pose of those that reach the OKS threshold for nobody
-        loose = found.counted & (found.best_oks < options.oks_threshold)
-        own = pair_poses(bundle, options.pair_oks, loose)
-    pose = np.where(found.pose >= 0, found.pose, own)
-    rows = np.flatnonzero((pose >= 0) & bundle.evaluated)
-    points = bundle.candidates.points[pose[rows]]
-    limits = options.good_similarity, options.miss_similarity
-    joints = label_joints(bundle, rows, points, pose[rows], *limits)
-    given = oks(people.given, people.points, people.area, bundle.sigmas)
-    given = np.where(people.has_given, given, np.nan)
+    found = pair(bundle, options) if found is None else found
+    people, t = bundle.people, options.oks_threshold
+    n = len(people)
+    unlabelled = bundle.evaluated.copy()
+    label, detail = np.full((2, n), "", object)
+    candidate = np.full(n, -1, np.intp)
+
+    def give(who: Bool, name: str, concerned: Index, why: str | Names = "") -> None:
+        """Label the people (G,) who have no label yet."""
+        chosen = who & unlabelled
+        label[chosen], candidate[chosen] = name, concerned[chosen]
+        detail[chosen] = why if isinstance(why, str) else why[chosen]
+        unlabelled[chosen] = False
+
+    give(found.pose >= 0, OK, found.pose)
+    give(_at(found.left & ~found.counted, found.uncut), OVER_CAP, found.uncut)
+    give(found.uncut >= 0, NMS_SUPPRESSED, found.uncut, OF_POSES)
+
+    own = found.box
+    if not bundle.two_stage:  # of the poses that reach the OKS threshold for nobody
+        own = pair_poses(bundle, options.pair_oks, found.counted & (found.best_oks < t))
+    chosen = np.where(found.pose >= 0, found.pose, own)
+    rows = np.flatnonzero((chosen >= 0) & bundle.evaluated)
+    joints = label_joints(
+        bundle,
+        rows,
+        bundle.candidates.keypoints[chosen[rows]],
+        chosen[rows],
+        options.good_similarity,
+        options.miss_similarity,
+    )
+    oks_given = oks(people.given, people.keypoints, people.areas, bundle.sigmas)
+    oks_given = np.where(people.has_given, oks_given, np.nan)
     if bundle.two_stage:
-        limited, wrong = _at_limit(bundle, own, options), _others_fit(bundle, own, options)
-        draft.give((own >= 0) & limited, BOX_LIMITED, own)
-        draft.give((own >= 0) & wrong, WRONG_PERSON, own)
-        draft.give((own >= 0) & (given >= options.oks_threshold), BOX_SENSITIVE, own)
-    draft.give(own >= 0, POSE, own, _dominant(joints, len(people)))
-    _label_missed(bundle, found, options, draft)
-    flipped = np.zeros(len(people), np.bool_)
-    flipped[joints.person] = joints.flipped & (draft.candidate[joints.person] == joints.candidate)
+        rows = np.flatnonzero(own >= 0)
+        truth, limited = people.keypoints[rows], np.zeros(n, np.bool_)
+        clipped = clip_to(truth, bundle.candidates.crops[own[rows]])
+        limited[rows] = oks(clipped, truth, people.areas[rows], bundle.sigmas) < t
+        give(limited, BOX_LIMITED, own)
+        row, other = bundle.companions(rows)
+        best_other = np.full(n, -1.0)
+        to_others = np.nan_to_num(oks_of_pairs(bundle, own[rows[row]], other))
+        np.maximum.at(best_other, rows[row], to_others)
+        wrong = (best_other >= t) & (best_other >= _oks_of(bundle, own))
+        give((own >= 0) & wrong, WRONG_PERSON, own)
+        give((own >= 0) & (oks_given >= t), BOX_SENSITIVE, own)
+    give(own >= 0, POSE, own, _dominant(joints, n))
+
+    low = bundle.candidates.scores >= min(options.low_score, bundle.threshold)
+    if bundle.two_stage:
+        near, how = badly_localised(bundle, found, unlabelled, options)
+        give(near >= 0, MISPLACED, near, how)
+        late = assign(bundle, low, options.match_iou).candidate
+    else:
+        late = pair_poses(bundle, t, low)
+    give(_at(~bundle.detected, late), BELOW_THRESHOLD, late)
+    overlapped = (found.neighbour >= 0) & (found.best_iou_of_person >= options.nms_iou)
+    give(overlapped, NMS_SUPPRESSED, found.neighbour, LIKELY)
+    give(np.ones(n, np.bool_), NEVER_DETECTED, np.full(n, -1, np.intp))
+
+    flipped = np.zeros(n, np.bool_)
+    flipped[joints.person] = joints.flipped & (candidate[joints.person] == joints.candidate)
     return PersonLabels(
-        label=draft.label,
-        detail=draft.detail,
-        candidate=draft.candidate,
-        best_iou=found.near.best_of_people(len(people))[0],
-        oks=_oks_of(bundle, draft.candidate),
-        oks_given=given,
+        label=label,
+        detail=detail,
+        candidate=candidate,
+        best_iou=found.best_iou_of_person,
+        oks=_oks_of(bundle, candidate),
+        oks_given=oks_given,
         flipped=flipped,
         tags=tags(bundle, options),
     )
 
 
-def _label_missed(bundle: Bundle, found: Found, options: AnalysisOptions, draft: _Draft) -> None:
-    """Label the people without a box of their own (or without a pose, where there are no boxes)."""
-    n = len(bundle.people)
-    low = bundle.candidates.score >= min(options.low_score, bundle.threshold)
-    if not bundle.two_stage:
-        late = pair_poses(bundle, options.oks_threshold, low)
-    else:
-        near, detail = badly_localised(bundle, found.near, draft.open, options)
-        draft.give(near >= 0, BADLY_PLACED, near, detail)
-        late = assign(bundle, low, options.match_iou).candidate
-    draft.give(at(~bundle.detected, late), BELOW_THRESHOLD, late)
-    overlap, neighbour = found.near.best_of_people(n)
-    draft.give((neighbour >= 0) & (overlap >= options.nms_iou), NMS_SUPPRESSED, neighbour, LIKELY)
-    draft.give(np.ones(n, np.bool_), NEVER_DETECTED, np.full(n, -1, np.intp))
-
-
-def _at_limit(bundle: Bundle, own: Index, options: AnalysisOptions) -> Bool:
-    """(G,) whether not even the true joints, clipped to what the pose model saw, would do."""
-    rows = np.flatnonzero(own >= 0)
-    truth = bundle.people.points[rows]
-    clipped = clip_to(truth, bundle.candidates.crop[own[rows]])
-    limited = np.zeros(len(own), np.bool_)
-    best = oks(clipped, truth, bundle.people.area[rows], bundle.sigmas)
-    limited[rows] = best < options.oks_threshold
-    return limited
-
-
-def _others_fit(bundle: Bundle, own: Index, options: AnalysisOptions) -> Bool:
-    """(G,) whether the pose on each person's box fits another person at least as well, and well."""
-    rows = np.flatnonzero(own >= 0)
-    row, other = bundle.companions(rows)
-    theirs = np.full(len(bundle.people), -1.0)
-    np.maximum.at(theirs, rows[row], np.nan_to_num(oks_of_pairs(bundle, own[rows[row]], other)))
-    fits: Bool = (theirs >= options.oks_threshold) & (theirs >= _oks_of(bundle, own))
-    return fits
-
-
-def _oks_of(bundle: Bundle, candidate: Index) -> Float:
-    """(G,) OKS of each person to the pose of a candidate; NaN where that is -1."""
-    values = np.full(len(candidate), np.nan)
-    rows = np.flatnonzero(candidate >= 0)
-    values[rows] = oks_of_pairs(bundle, candidate[rows], rows)
-    return values
+def _at(flags: Bool, index: Index) -> Bool:
+    """(n,) the flags that an index (n,) points at; False where it is -1."""
+    return np.append(flags, False)[index]
 
 
 def _dominant(joints: JointLabels, n: int) -> Names:
@@ -830,3 +648,60 @@ def _dominant(joints: JointLabels, n: int) -> Names:
     detail = np.full(n, "", object)
     detail[joints.person] = names[np.where(costs.max(axis=1, initial=0) > 0, worst, 0)]
     return detail
+
+
+def badly_localised(
+    bundle: Bundle, found: Pairing, wanted: Bool, options: AnalysisOptions
+) -> tuple[Index, Names]:
+    """Find the box that was meant for each person but is not on them.
+
+    With IoU(d, g) in [``near_iou``, ``match_iou``), box d was meant for person g if it overlaps
+    nobody more than g, or if it is *merged* of them and somebody else. A box that is on a neighbour
+    and merely touches g says nothing about g. With ``|x|`` the area, of the first that holds:
+
+    - merged: d covers at least half of g and half of another person h, and
+      IoU(d, rectangle round g and h) > max(IoU(d, g), IoU(d, h));
+    - part: ``|d & g| / |d|`` >= .75: a box inside the person;
+    - loose: ``|d & g| / |g|`` >= .75: a box that holds the person and much else;
+    - shifted: all others.
+
+    Args:
+        bundle: candidates and people.
+        found: what belongs to whom.
+        wanted: (G,) the people to look at.
+        options: ``near_iou`` and ``match_iou``.
+
+    Returns:
+        (G,) the candidate, -1: there is none; of several the one with the largest IoU. (G,) the
+        detail, empty without a candidate.
+    """
+    people, boxes = bundle.people, bundle.candidates.boxes
+    d, g, share = found.overlaps
+    rows = wanted[g] & (share >= options.near_iou) & (share < options.match_iou)
+    d, g, share = d[rows], g[rows], share[rows]
+    # whether box d fits the rectangle round g and another person better than either
+    row, other = bundle.companions(g)
+    box, one, third = boxes[d[row]], people.boxes[g[row]], people.boxes[other]
+    both = np.concatenate([np.minimum(one, third)[:, :2], np.maximum(one, third)[:, 2:]], axis=1)
+    better = iou(box, both) > np.maximum(share[row], iou(box, third))
+    covered = (_share_inside(one, box) >= COVER) & (_share_inside(third, box) >= COVER)
+    merged = np.zeros(len(d), np.bool_)
+    merged[row[better & covered & ~people.crowd[other]]] = True
+
+    meant = merged | (found.favourite[d] == g)
+    d, g, merged, share = d[meant], g[meant], merged[meant], share[meant]
+    part = _share_inside(boxes[d], people.boxes[g]) >= INSIDE
+    loose = _share_inside(people.boxes[g], boxes[d]) >= INSIDE
+    why = np.select([merged, part, loose], np.array([MERGED, PART, LOOSE], object), SHIFTED)
+    _, chosen = _best(g, np.arange(len(g)), share, len(people))
+    candidate = np.append(d, -1)[chosen]
+    return candidate, np.append(why.astype(object), "")[chosen]
+
+
+def _share_inside(inner: Float, outer: Float) -> Float:
+    """(P,) share of the area of ``inner`` that lies in ``outer``; 0 where it has none."""
+    low = np.maximum(inner[:, :2], outer[:, :2])
+    common = box_area(np.concatenate([low, np.minimum(inner[:, 2:], outer[:, 2:])], axis=1))
+    own = box_area(inner)
+    share: Float = np.divide(common, own, out=np.zeros(len(own)), where=own > 0)
+    return share

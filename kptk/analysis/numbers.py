@@ -61,19 +61,19 @@ class Numbers:
         return assign(self.bundle, min_iou=self.options.match_iou)
 
     @cached_property
-    def found(self) -> labels.Found:
+    def pairing(self) -> labels.Pairing:
         """What the labels of people and of detections share."""
-        return labels.find(self.bundle, self.options)
+        return labels.pair(self.bundle, self.options)
 
     @cached_property
     def person_labels(self) -> labels.PersonLabels:
         """The one label of every person."""
-        return labels.label_people(self.bundle, self.options, self.found)
+        return labels.label_people(self.bundle, self.options, self.pairing)
 
     @cached_property
     def detection_types(self) -> Index:
         """(D,) index into ``labels.DETECTION_TYPES``; -1 for candidates below the threshold."""
-        return labels.type_detections(self.bundle, self.options, self.found)
+        return labels.type_detections(self.bundle, self.options, self.pairing)
 
     @cached_property
     def rates(self) -> Mapping[str, labels.Rate]:
@@ -86,13 +86,13 @@ class Numbers:
         candidate, person = labels.oks_pairs(
             self.bundle, self.options.pair_oks, min_area=self.options.min_area
         )
-        return self._label_joints(person, self.bundle.candidates.points[candidate], candidate)
+        return self._label_joints(person, self.bundle.candidates.keypoints[candidate], candidate)
 
     @cached_property
     def joint_labels_given(self) -> labels.JointLabels:
         """Joints of the poses on the ground-truth boxes of people that must be found."""
         people = self.bundle.people
-        chosen = self.bundle.evaluated & people.has_given & (people.area >= self.options.min_area)
+        chosen = self.bundle.evaluated & people.has_given & (people.areas >= self.options.min_area)
         person = np.flatnonzero(chosen)
         return self._label_joints(person, people.given[person], np.full(len(person), -1, np.intp))
 
@@ -125,7 +125,7 @@ class Numbers:
 
         bundle, found, given = self.bundle, self.joint_labels, self.joint_labels_given
         parts = (
-            (found, bundle.candidates.points[found.candidate], DETECTED),
+            (found, bundle.candidates.keypoints[found.candidate], DETECTED),
             (given, bundle.people.given[given.person], GROUND_TRUTH),
         )
         rows = [tables.joint_table(bundle, of, at, JOINT_LABELS, on) for of, at, on in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,15 @@ from kptk.errors import InputError
 from kptk.evaluation.scores import MIN_SCORE, OKS_NMS
 
 SMALL_AREA = 32.0**2
-
-
-_WHOLE = {"n_bootstrap": 0, "seed": 0, "max_poses": 1, "min_images": 1, "min_people": 1,
-          "min_cell": 1}  # fmt: skip
-
-
+_ORDERED = (("near_iou", "match_iou"), ("miss_similarity", "good_similarity"))
+_WHOLE = {
+    "n_bootstrap": 0, "seed": 0, "max_poses": 1, "min_images": 1, "min_people": 1, "min_cell": 1
+}  # fmt: skip
 _FREE = ("min_area", "tiny_area")  # square pixels; everything else is a share, 0 to 1
-
-
-_ABOVE_ZERO = ("match_iou", "near_iou", "oks_threshold", "good_similarity", "miss_similarity",
-               "pair_oks", "certainty", "confidence")  # fmt: skip
+_ABOVE_ZERO = (
+    "match_iou", "near_iou", "oks_threshold", "good_similarity", "miss_similarity", "pair_oks",
+    "certainty", "confidence",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class AnalysisOptions:
         max_poses: poses of an image that COCO counts.
         oks_nms: OKS above which the lower-ranked of two poses goes.
         tiny_area: square pixels below which a person is tagged tiny.
-        truncated_share: share of a person's box border on the image's edge, from which he is
+        truncated_share: share of a person's box border on the image's edge, from which they are
             tagged truncated.
         occluded_share: share of the labelled joints that are not visible, from which a person is
             tagged occluded.
@@ -89,41 +87,27 @@ class AnalysisOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, getattr(self, field.name))
-        _check_order("near_iou", self.near_iou, "match_iou", self.match_iou)
-        _check_order(
-            "miss_similarity", self.miss_similarity, "good_similarity", self.good_similarity
-        )
+        for name, value in asdict(self).items():
+            number = value.item() if isinstance(value, np.generic) else value
+            top = math.inf if name in _FREE else 1.0
+            wanted = ""
+            if name in _WHOLE:
+                if type(number) is not int or number < _WHOLE[name]:
+                    wanted = f"a whole number of at least {_WHOLE[name]}"
+            elif type(number) not in (int, float) or not 0 <= number <= top or number == math.inf:
+                wanted = "a number from 0 up" if name in _FREE else "a number from 0 to 1"
+            elif name in _ABOVE_ZERO and number == 0:
+                wanted = "above 0"
+            if wanted:
+                raise InputError(f"{name} must be {wanted}. Got {value!r}.")
+        for low, high in _ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                raise InputError(
+                    f"{low} must not be above {high}. Got {getattr(self, low)!r} and "
+                    f"{getattr(self, high)!r}."
+                )
 
     @property
     def json(self) -> dict[str, Any]:
         """The options as plain values."""
         return asdict(self)
-
-
-def _check(name: str, value: object) -> None:
-    """Refuse what cannot be such a threshold.
-
-    Raises:
-        InputError: the value is of another kind, or out of its range.
-    """
-    number = value.item() if isinstance(value, np.generic) else value
-    if name in _WHOLE:
-        if isinstance(number, bool) or not isinstance(number, int) or number < _WHOLE[name]:
-            raise InputError(
-                f"{name} must be a whole number of at least {_WHOLE[name]}. Got {value!r}."
-            )
-        return
-    top = math.inf if name in _FREE else 1.0
-    real = isinstance(number, int | float) and not isinstance(number, bool)
-    if not real or not 0 <= number <= top or number == math.inf:  # type: ignore[operator]
-        wanted = "from 0 up" if name in _FREE else "from 0 to 1"
-        raise InputError(f"{name} must be a number {wanted}. Got {value!r}.")
-    if name in _ABOVE_ZERO and number == 0:
-        raise InputError(f"{name} must be above 0. Got {value!r}.")
-
-
-def _check_order(low: str, lower: float, high: str, higher: float) -> None:
-    if lower > higher:
-        raise InputError(f"{low} must not be above {high}. Got {lower!r} and {higher!r}.")

@@ -9,16 +9,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.analysis.bundle import Bool, Bundle, Float, Index
+from kptk.analysis.bundle import Bundle, Poses
 from kptk.analysis.matching import (
     METRICS,
-    Poses,
     assign,
     match_poses,
     rank_candidates,
@@ -28,16 +27,16 @@ from kptk.analysis.matching import (
 from kptk.analysis.options import AnalysisOptions
 from kptk.errors import InputError
 from kptk.evaluation import Matches
-from kptk.evaluation.matching import RECALLS, THRESHOLDS
-from kptk.geometry import clip_to, pull_to
+from kptk.evaluation.matching import RECALLS
+from kptk.geometry import Float, Index, clip_to, pull_to
 
 LEVELS = ("attainable", "perfect")
-
-
 MEMBERS = ("", "D", "P", "DP")  # who is perfect: nobody, the detector, the pose model, both
-
+_EPS = float(np.spacing(1))
+_THREADS = 2
 
 T = TypeVar("T", float, Float)
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,23 +89,16 @@ def play(bundle: Bundle, options: AnalysisOptions) -> Game:
     found = rank_candidates(bundle, options).kept(bundle.threshold)
     given = rank_given(bundle, options).kept()
     owner = assign(bundle, min_iou=options.match_iou).person[found.candidate]
-    nobody, alone = match_poses(bundle, found, options), match_poses(bundle, given, options)
-    matches = {
-        level: {
-            "": nobody,
-            "D": alone,
-            "P": match_poses(bundle, idealise(bundle, found, owner, level, options), options),
-            "DP": match_poses(
-                bundle, idealise(bundle, given, given.person, level, options), options
-            ),
-        }
-        for level in LEVELS
-    }
+    nobody, alone = (match_poses(bundle, poses, options) for poses in (found, given))
+    matches, values = {}, {}
     shared = {"": statistics(nobody), "D": statistics(alone)}
-    values = {
-        level: {who: shared.get(who) or statistics(matches[level][who]) for who in MEMBERS}
-        for level in LEVELS
-    }
+    for level in LEVELS:
+        with_pose, both = (
+            match_poses(bundle, idealise(bundle, poses, whose, level, options), options)
+            for poses, whose in ((found, owner), (given, given.person))
+        )
+        matches[level] = {"": nobody, "D": alone, "P": with_pose, "DP": both}
+        values[level] = {**shared, "P": statistics(with_pose), "DP": statistics(both)}
     return Game(values, matches)
 
 
@@ -123,11 +115,12 @@ def idealise(
         options: ``good_similarity`` is what is attainable.
     """
     rows = np.flatnonzero(owner >= 0)
-    who = owner[rows]
     similarity = 1.0 if level == "perfect" else options.good_similarity
-    points = poses.points.copy()
-    points[rows] = oracle_joints(bundle, points[rows], who, poses.crop[rows], similarity)
-    return Poses(poses.candidate, poses.person, poses.image, points, poses.score, poses.crop)
+    keypoints = poses.keypoints.copy()
+    keypoints[rows] = oracle_joints(
+        bundle, keypoints[rows], owner[rows], poses.crops[rows], similarity
+    )
+    return replace(poses, keypoints=keypoints)
 
 
 def oracle_joints(
@@ -149,31 +142,17 @@ def oracle_joints(
     Returns:
         (N, K, 3).
     """
-    people = bundle.people
-    truth = people.points[person]
-    moved = pull_to(points, truth, people.area[person], bundle.sigmas, similarity)
-    labelled = (truth[..., 2] > 0)[..., None]
-    return np.where(labelled, clip_to(moved, crop), points)
+    truth = bundle.people.keypoints[person]
+    moved = pull_to(points, truth, bundle.people.areas[person], bundle.sigmas, similarity)
+    return np.where((truth[..., 2] > 0)[..., None], clip_to(moved, crop), points)
 
 
-# ---- bootstrap: Intervals: a paired bootstrap over the images.
+# Intervals: a paired bootstrap over the images.
 #
-# Which detection is true is fixed by the matching, so a draw only changes how often each image counts
-# and the accumulation is all that has to be redone. It is done here for the size "all" alone, from
-# what a draw cannot change: precision has to be known at true positives only, since elsewhere it is
-# neither read off nor a maximum of the envelope.
-
-
-Counts = NDArray[np.int64]
-
-
-_EPS = float(np.spacing(1))
-
-
-_ROWS = tuple({"AP50": 0, "AP75": 5}.get(name, -1) for name in METRICS)  # -1: all thresholds
-
-
-_THREADS = 2
+# Which detection is true is fixed by the matching, so a draw only changes how often each image
+# counts and the accumulation is all that has to be redone. It is done here for the size "all"
+# alone, from what a draw cannot change: precision has to be known at true positives only, since
+# elsewhere it is neither read off nor a maximum of the envelope.
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,12 +255,29 @@ def weighted_metrics(matches: Matches, weights: Counts) -> Float:
     Returns:
         (B, 3) in the order of ``METRICS``; NaN where nobody has to be found.
     """
-    plan = _plan(matches, weights)
-    result = np.empty((len(weights), len(METRICS)))
+    # An entry is a detection, or one copy of it where equal scores meet on one image: copies of an
+    # image follow each other, so detections (a, b) drawn twice come as a, b, a, b.
+    entries, copy = _entries(matches, weights)
+    image, copied = matches.image[entries], copy >= 0
+    thresholds = []
+    for truth, ignored in zip(
+        matches.truth[0][:, entries], matches.ignored[0][:, entries], strict=True
+    ):
+        hits, free = np.flatnonzero((truth >= 0) & ~ignored), np.flatnonzero(ignored)
+        thresholds.append(_Threshold(hits, free, np.searchsorted(free, hits)))
+    wanted = matches.gt_image[~matches.gt_ignored[0]]
+    truths = np.bincount(wanted, minlength=len(matches.image_ids))
+    result = np.full((len(weights), len(METRICS)), np.nan)
 
     def work(part: range) -> None:
         for b in part:
-            result[b] = plan.metrics(weights[b])
+            if n_truths := int(weights[b] @ truths):
+                counts = weights[b][image]
+                if copied.any():
+                    counts = np.where(copied, counts > copy, counts)
+                seen = np.cumsum(counts)
+                each = np.array([t.average(counts, seen, n_truths) for t in thresholds])
+                result[b] = each.mean(), each[0], each[5]  # METRICS
 
     parts = [range(k, len(weights), _THREADS) for k in range(_THREADS)]
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -291,80 +287,24 @@ def weighted_metrics(matches: Matches, weights: Counts) -> Float:
 
 @dataclass(frozen=True, eq=False)
 class _Threshold:
-    """At one threshold: where true positives and detections that do not count are.
+    """Where, at one threshold, true positives and detections that do not count are."""
 
-    Attributes:
-        hits: (H,) places of the true positives among the entries.
-        free: (F,) places of entries that count neither for nor against.
-        before: (H,) how many of these come before each hit.
-    """
+    hits: Index  # (H,) of the true positives among the entries
+    free: Index  # (F,) of entries that count neither for nor against
+    before: Index  # (H,) how many of these come before each hit
 
-    hits: Index
-    free: Index
-    before: Index
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """What no draw changes: the order of the entries and what each of them is.
-
-    An entry is a detection, or one copy of it where equal scores meet on one image: copies of an
-    image follow each other, so detections (a, b) drawn twice come as a, b, a, b.
-
-    Attributes:
-        image: (E,) index of each entry's image.
-        copy: (E,) which copy of it; -1: all of them.
-        thresholds: one for each of the 10.
-        truths: (I,) how many people must be found on each image.
-    """
-
-    image: Index
-    copy: Index
-    thresholds: tuple[_Threshold, ...]
-    truths: Counts
-
-    def metrics(self, weights: Counts) -> Float:
-        """(3,) AP, AP50 and AP75 of one weighting (I,)."""
-        n_truths = int(weights @ self.truths)
-        if not n_truths:
-            return np.full(len(METRICS), np.nan)
-        counts = weights[self.image]
-        if (self.copy >= 0).any():
-            counts = np.where(self.copy >= 0, counts > self.copy, counts)
-        seen = np.cumsum(counts)
-        each = np.array([_average(t, counts, seen, n_truths) for t in self.thresholds])
-        return np.array([each.mean() if row < 0 else each[row] for row in _ROWS])
-
-
-def _average(at: _Threshold, counts: Counts, seen: Counts, n_truths: int) -> float:
-    """The mean precision at COCO's 101 recalls, of one threshold."""
-    if not len(at.hits):
-        return 0.0
-    true = np.cumsum(counts[at.hits])
-    total = seen[at.hits].astype(np.float64)
-    if len(at.free):
-        total -= np.concatenate([[0], np.cumsum(counts[at.free])])[at.before]
-    precision = true / (total + _EPS)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(true / n_truths, RECALLS, side="left")
-    heights = envelope[places[places < len(envelope)]]
-    return float(heights.sum() / len(RECALLS))
-
-
-def _plan(matches: Matches, weights: Counts) -> _Plan:
-    entries, copy = _entries(matches, weights)
-    image = matches.image[entries]
-    hit = matches.truth[0][:, entries] >= 0
-    free = matches.ignored[0][:, entries]
-    thresholds = tuple(_at(hit[t], free[t]) for t in range(len(THRESHOLDS)))
-    wanted = matches.gt_image[~matches.gt_ignored[0]]
-    truths = np.bincount(wanted, minlength=len(matches.image_ids)).astype(np.int64)
-    return _Plan(image, copy, thresholds, truths)
-
-
-def _at(hit: Bool, free: Bool) -> _Threshold:
-    hits, without = np.flatnonzero(hit & ~free), np.flatnonzero(free)
-    return _Threshold(hits, without, np.searchsorted(without, hits))
+    def average(self, counts: Counts, seen: Counts, n_truths: int) -> float:
+        """The mean precision at COCO's 101 recalls."""
+        if not len(self.hits):
+            return 0.0
+        true = np.cumsum(counts[self.hits])
+        total = seen[self.hits].astype(np.float64)
+        if len(self.free):
+            total -= np.concatenate([[0], np.cumsum(counts[self.free])])[self.before]
+        precision = true / (total + _EPS)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        reached = np.searchsorted(true / n_truths, RECALLS, side="left")
+        return float(envelope[reached[reached < len(envelope)]].sum() / len(RECALLS))
 
 
 def _entries(matches: Matches, weights: Counts) -> tuple[Index, Index]:

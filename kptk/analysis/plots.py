@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from kptk.analysis.bundle import Bundle, Float
 from kptk.analysis.labels import DETECTOR_ERRORS, KEYPOINT_ERRORS
 from kptk.analysis.numbers import Numbers
 from kptk.analysis.tables import stacked_curves
-from kptk.coco.sheets import cut_out
+from kptk.coco.sheets import contact_sheet, draw_region
 from kptk.errors import InputError
 from kptk.io.images import read_image
-from kptk.pipeline.results import draw_poses
 from kptk.skeleton import COCO17, CROWDPOSE14, Skeleton, split_side
 
 if TYPE_CHECKING:
@@ -780,8 +780,6 @@ def plot_error_vectors(
 
 
 _SIDE = 190  # pixels of the longer side of a half
-_ENLARGED = 4.0
-_TEXT = 18  # pixels above an image in a sheet
 _VISIBLE = 0.5  # drawn hollow below it: occluded joints of the truth, unsure ones of the pose
 
 
@@ -826,7 +824,7 @@ def draw_people(bundle: Bundle, rows: pd.DataFrame, images: Path) -> Iterator[Pe
         rows: of the table ``persons``.
         images: the folder of the images.
     """
-    index = {int(number): i for i, number in enumerate(bundle.people.annotation_id)}
+    index = {int(number): i for i, number in enumerate(bundle.people.ids)}
     for row in rows.to_dict("records"):
         try:
             pixels = read_image(images / str(row["file_name"]))
@@ -843,49 +841,30 @@ def _draw_person(
     bundle: Bundle, pixels: NDArray[np.uint8], person: int, detection: int
 ) -> Image.Image:
     people, found = bundle.people, bundle.candidates
-    box, truth = people.box[person], people.points[person].copy()
+    box, truth = people.boxes[person], people.keypoints[person].copy()
     truth[:, 2] = np.where(truth[:, 2] == 1, _VISIBLE / 2, 1)
     region = [box.reshape(2, 2), truth[:, :2]]
     if detection >= 0:
         chosen = np.array([detection])
-        region.append(found.box[detection].reshape(2, 2))
+        region.append(found.boxes[detection].reshape(2, 2))
     else:
-        touching = (found.box[:, :2] < box[2:]).all(axis=1) & (found.box[:, 2:] > box[:2]).all(1)
-        same = found.image == people.image[person]
-        chosen = np.flatnonzero(bundle.detected & same & touching)
-    origin, canvas = cut_out(pixels, np.vstack(region).astype(np.float32))
-    scale = min(_SIDE / max(canvas.shape[:2]), _ENLARGED)
-    width, height = (max(1, round(scale * side)) for side in (canvas.shape[1], canvas.shape[0]))
-    resized = np.array(Image.fromarray(canvas).resize((width, height)))
-    pair = Image.new("RGB", (2 * width + 4, height), (128, 128, 128))
-    for left, boxes, scores, keypoints, visible in (
-        (0, box[None], np.full(1, np.nan), truth[None], _VISIBLE),
-        (width + 4, found.box[chosen], found.score[chosen], found.points[chosen], 0.2),
-    ):
-        moved = keypoints.astype(np.float32)
-        moved[..., :2] = (moved[..., :2] - origin) * scale
-        corners = ((boxes.reshape(-1, 2, 2) - origin) * scale).reshape(-1, 4).astype(np.float32)
-        drawn = draw_poses(
-            resized, corners, scores.astype(np.float32), moved,
-            skeleton=bundle.skeleton, kpt_threshold=visible,
-        )  # fmt: skip
-        pair.paste(Image.fromarray(drawn), (left, 0))
-    return pair
+        low, high = found.boxes[:, :2], found.boxes[:, 2:]
+        near = ((low < box[2:]) & (high > box[:2])).all(axis=1)
+        near &= bundle.detected & (found.image == people.image[person])
+        chosen = np.flatnonzero(near)
+    draw = partial(draw_region, pixels, np.vstack(region), skeleton=bundle.skeleton, side=_SIDE)
+    left = draw(box[None], np.full(1, np.nan), truth[None], kpt_threshold=_VISIBLE)
+    shown = found.boxes[chosen], found.scores[chosen], found.keypoints[chosen]
+    right = draw(*shown, kpt_threshold=0.2)
+    between = np.full((len(left), 4, 3), 128, np.uint8)
+    return Image.fromarray(np.hstack([left, between, right]))
 
 
-def people_sheet(people: Iterable[PersonImage], columns: int = 3) -> Image.Image:
+def people_sheet(people: Iterable[PersonImage]) -> Image.Image:
     """A contact sheet of people, each with their label above."""
-    made = list(people)
-    width = max((one.image.width for one in made), default=1) + 4
-    height = max((one.image.height for one in made), default=1) + _TEXT
-    size = width * min(columns, max(len(made), 1)), height * -(-len(made) // columns)
-    sheet = Image.new("RGB", size, "white")
-    for i, one in enumerate(made):
-        x, y = width * (i % columns), height * (i // columns)
-        sheet.paste(one.image, (x + 2, y + _TEXT))
-        text = f"{one.label}: {one.caption.split(',')[0]}"
-        ImageDraw.Draw(sheet).text((x + 4, y + 3), text, fill="black")
-    return sheet
+    made = [(one.image, f"{one.label}: {one.caption.split(',')[0]}") for one in people]
+    width, height = (max((image.size[k] for image, _ in made), default=0) + 4 for k in (0, 1))
+    return contact_sheet(made, (width, height))
 
 
 class Plots(Numbers):
@@ -944,7 +923,7 @@ class Plots(Numbers):
         """
         skeleton, positions = self.bundle.skeleton, None
         if skeleton.names != COCO17.names:
-            positions = mean_positions(self.bundle.people.points, skeleton)
+            positions = mean_positions(self.bundle.people.keypoints, skeleton)
         return plot_manikin(self.joints, skeleton, on=on, positions=positions, ax=ax)
 
     def plot_transitions(self, ax: Axes | None = None) -> Axes:

@@ -126,7 +126,7 @@ class ErrorAnalysis(Plots):
         first, second = self.bundle, other.bundle
         same = (
             np.array_equal(first.image_ids, second.image_ids)
-            and np.array_equal(first.people.annotation_id, second.people.annotation_id)
+            and np.array_equal(first.people.ids, second.people.ids)
             and np.array_equal(first.evaluated, second.evaluated)
         )
         if not same:

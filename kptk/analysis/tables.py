@@ -1,4 +1,7 @@
-"""The tidy tables of an analysis: one row a person, a detection, a joint; ids in every row."""
+"""The tables of an analysis: people, detections, joints, slices, thresholds, curves.
+
+Tidy: one row a person, a detection, a joint, with ids in every row.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kptk.analysis.bundle import Bool, Bundle, Float, Index
+from kptk.analysis.bundle import Bundle, Poses
 from kptk.analysis.labels import (
     JOINT_LABELS,
+    JointLabels,
+    PersonLabels,
     crowding,
     hidden,
     label_joints,
@@ -20,59 +25,61 @@ from kptk.analysis.labels import (
     truncation,
     wilson,
 )
-from kptk.analysis.matching import Poses, assign, match_poses, rank_candidates, score_of, statistics
+from kptk.analysis.matching import METRICS, assign, match_poses, rank_candidates, statistics
 from kptk.analysis.options import AnalysisOptions
-from kptk.analysis.oracle import idealise, oracle_joints
+from kptk.analysis.oracle import LEVELS, MEMBERS, Draws, Game, idealise, interval, oracle_joints
+from kptk.analysis.whatif import WhatIf, on_true_boxes
 from kptk.errors import InputError, nearest
 from kptk.evaluation import Matches
 from kptk.evaluation.matching import AREAS, RECALLS, THRESHOLDS, average
-from kptk.geometry import iou, oks
+from kptk.geometry import Float, Index, iou, oks
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kptk.analysis.labels import JointLabels, PersonLabels
-    from kptk.analysis.oracle import Draws, Game
-    from kptk.analysis.whatif import WhatIf
-
-
-NOBODY = -1
-
-
 DETECTED, GROUND_TRUTH = "detected", "ground truth"
+BINS: Mapping[str, tuple[float, ...]] = {
+    "crowding": (0.0, 0.1, 0.3, 0.5),
+    "n_overlaps": (0, 1, 3),
+    "truncation": (0.0, 0.1, 0.25),
+    "occlusion": (0.0, 0.25, 0.5, 0.75),
+    "box_iou": (0.5, 0.6, 0.7, 0.8, 0.9),
+    "box_score": (0.3, 0.5, 0.7, 0.9),
+    "oks": (0.5, 0.75, 0.85, 0.95),
+    "oks_given": (0.5, 0.75, 0.85, 0.95),
+    "n_keypoints": (5, 10, 15),
+    "n_visible": (0, 5, 10, 15),
+}
+"""Upper ends of the groups of known columns; the last group holds what is above."""
+_MANY = 8  # more different numbers in a column without BINS are put into quarters
+_KNOWN_KEYS = {
+    "id", "file_name", "width", "height", "license", "coco_url", "flickr_url", "date_captured",
+}  # fmt: skip
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_STEPS = 19  # thresholds of a sweep
+
+Read = Callable[[Mapping[str, Any]], NDArray[np.uint8]]
 
 
-def sizes_of(area: Float) -> NDArray[Any]:
-    """(N,) COCO's small, medium or large of areas in square pixels."""
-    names = np.array(["small", "medium", "large"], object)
-    found: NDArray[Any] = names[np.searchsorted([AREAS["small"][1], AREAS["medium"][1]], area)]
-    return found
-
-
-def ids_of(bundle: Bundle, people: Index) -> Index:
-    """Annotation ids of people; -1 for nobody (-1)."""
-    ids: Index = np.where(people >= 0, bundle.people.annotation_id[people], NOBODY)
-    return ids
-
-
-def _where(bundle: Bundle, people: Index) -> dict[str, Any]:
-    """The columns that every table of people begins with."""
-    image = bundle.people.image[people]
+def _about(bundle: Bundle, rows: Index, candidate: Index) -> dict[str, dict[str, Any]]:
+    """What both tables of people say: who, their box, how large; ``candidate`` is (n,)."""
+    people, found = bundle.people[rows], bundle.candidates
     names = np.array([str(i.get("file_name", "")) for i in bundle.images], object)
-    return {
-        "image_id": bundle.image_ids[image],
-        "annotation_id": bundle.people.annotation_id[people],
-        "file_name": names[image],
-    }
-
-
-def _box_columns(bundle: Bundle, people: Index, candidate: Index) -> dict[str, Any]:
+    sizes = np.array(["small", "medium", "large"], object)
     there = candidate >= 0
-    score = np.full(len(people), np.nan)
-    score[there] = bundle.candidates.score[candidate[there]]
-    overlap = np.full(len(people), np.nan)
-    overlap[there] = iou(bundle.candidates.box[candidate[there]], bundle.people.box[people[there]])
-    return {"detection": candidate, "box_score": score, "box_iou": overlap}
+    score, overlap = np.full((2, len(rows)), np.nan)
+    score[there] = found.scores[candidate[there]]
+    overlap[there] = iou(found.boxes[candidate[there]], people.boxes[there])
+    limits = [AREAS["small"][1], AREAS["medium"][1]]
+    return {
+        "who": {
+            "image_id": people.image_ids,
+            "annotation_id": people.ids,
+            "file_name": names[people.image],
+        },
+        "box": {"detection": candidate, "box_score": score, "box_iou": overlap},
+        "size": {"area": people.areas, "size": sizes[np.searchsorted(limits, people.areas)]},
+    }
 
 
 def person_table(bundle: Bundle, labels: PersonLabels, columns: dict[str, Any]) -> pd.DataFrame:
@@ -87,45 +94,37 @@ def person_table(bundle: Bundle, labels: PersonLabels, columns: dict[str, Any]) 
 
     rows = np.flatnonzero(bundle.evaluated)
     people = bundle.people
+    about = _about(bundle, rows, labels.candidate[rows])
     return pd.DataFrame(
         {
-            **_where(bundle, rows),
+            **about["who"],
             "label": labels.label[rows],
             "detail": labels.detail[rows],
-            **_box_columns(bundle, rows, labels.candidate[rows]),
+            **about["box"],
             "oks": labels.oks[rows],
             "oks_given": labels.oks_given[rows],
             "flipped": labels.flipped[rows],
-            "area": people.area[rows],
-            "size": sizes_of(people.area[rows]),
-            "n_keypoints": people.labelled[rows].sum(axis=1),
-            "n_visible": (people.points[rows, :, 2] == 2).sum(axis=1),
-            **{name: values[rows] for name, values in columns.items()},
-            **{name: values[rows] for name, values in labels.tags.items()},
+            **about["size"],
+            "n_keypoints": people.labelled_keypoints[rows].sum(axis=1),
+            "n_visible": (people.keypoints[rows, :, 2] == 2).sum(axis=1),
+            **{name: values[rows] for name, values in {**columns, **labels.tags}.items()},
         }
     )
 
 
 def unlabelled_table(bundle: Bundle, candidate: Index) -> pd.DataFrame:
-    """One row for each single person without a labelled joint: is there a box on him?
+    """One row for each single person without a labelled joint: is there a box on them?
 
     Args:
         bundle: candidates and people.
-        candidate: (G,) the detection whose box is his, -1: none.
+        candidate: (G,) the detection whose box is theirs, -1: none.
     """
     import pandas as pd
 
-    people = bundle.people
-    rows = np.flatnonzero(~people.crowd & ~people.labelled.any(axis=1))
-    return pd.DataFrame(
-        {
-            **_where(bundle, rows),
-            "detected": candidate[rows] >= 0,
-            **_box_columns(bundle, rows, candidate[rows]),
-            "area": people.area[rows],
-            "size": sizes_of(people.area[rows]),
-        }
-    )
+    rows = np.flatnonzero(~bundle.people.crowd & ~bundle.people.labelled)
+    about = _about(bundle, rows, candidate[rows])
+    detected = {"detected": candidate[rows] >= 0}
+    return pd.DataFrame({**about["who"], **detected, **about["box"], **about["size"]})
 
 
 def detection_table(
@@ -141,37 +140,30 @@ def detection_table(
     """
     import pandas as pd
 
-    found = bundle.candidates
     rows = np.flatnonzero(bundle.detected)
-    whose = person[rows]
+    found, whose = bundle.candidates[rows], person[rows]
     there = whose >= 0
-    overlap, likeness = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    own, his = rows[there], whose[there]
-    people = bundle.people
-    overlap[there] = iou(found.box[own], people.box[his], people.crowd[his])
-    likeness[there] = oks(found.points[own], people.points[his], people.area[his], bundle.sigmas)
-    x1, y1, x2, y2 = found.box[rows].T
+    own, people = found[there], bundle.people[whose[there]]
+    overlap, similarity = np.full((2, len(rows)), np.nan)
+    overlap[there] = iou(own.boxes, people.boxes, people.crowd)
+    similarity[there] = oks(own.keypoints, people.keypoints, people.areas, bundle.sigmas)
     return pd.DataFrame(
         {
-            "image_id": bundle.image_ids[found.image[rows]],
+            "image_id": found.image_ids,
             "detection": rows,
-            "x1": x1, "y1": y1, "x2": x2, "y2": y2,
-            "score": found.score[rows],
+            **dict(zip(("x1", "y1", "x2", "y2"), found.boxes.T, strict=True)),
+            "score": found.scores,
             "pose_score": ranking_scores(bundle)[rows],
             "type": np.array(names, object)[types[rows]],
-            "annotation_id": ids_of(bundle, whose),
+            "annotation_id": np.where(there, bundle.people.ids[whose], -1),
             "iou": overlap,
-            "oks": likeness,
+            "oks": similarity,
         }
-    )  # fmt: skip
+    )
 
 
 def joint_table(
-    bundle: Bundle,
-    labels: JointLabels,
-    points: Float,
-    names: tuple[str, ...],
-    on: str,
+    bundle: Bundle, labels: JointLabels, points: Float, names: tuple[str, ...], on: str
 ) -> pd.DataFrame:
     """One row for each labelled joint of each pair of a pose and a person.
 
@@ -184,24 +176,24 @@ def joint_table(
     """
     import pandas as pd
 
-    pair, joint = np.nonzero(labels.label >= 0)
-    person, candidate = labels.person[pair], labels.candidate[pair]
-    truth, found = bundle.people.points[person, joint], points[pair, joint]
-    skeleton = bundle.skeleton
+    cell = pair, joint = np.nonzero(labels.label >= 0)
+    people, person, skeleton = bundle.people, labels.person[pair], bundle.skeleton
+    truth, found = people.keypoints[person, joint], points[cell]
     sides = np.array([skeleton.side(k) for k in range(len(skeleton))], object)
+    whose = labels.whose[cell]
     return pd.DataFrame(
         {
-            "image_id": bundle.image_ids[bundle.people.image[person]],
-            "annotation_id": bundle.people.annotation_id[person],
-            "detection": candidate,
+            "image_id": people.image_ids[person],
+            "annotation_id": people.ids[person],
+            "detection": labels.candidate[pair],
             "on": np.full(len(pair), on, object),
             "joint": np.array(skeleton.names, object)[joint],
             "side": sides[joint],
             "visibility": truth[:, 2].astype(np.int8),
-            "label": np.array(names, object)[labels.label[pair, joint]],
-            "similarity": labels.similarity[pair, joint],
-            "best": labels.best[pair, joint],
-            "whose": ids_of(bundle, labels.whose[pair, joint]),
+            "label": np.array(names, object)[labels.label[cell]],
+            "similarity": labels.similarity[cell],
+            "best": labels.best[cell],
+            "whose": np.where(whose >= 0, people.ids[whose], -1),
             "x": found[:, 0],
             "y": found[:, 1],
             "dx": found[:, 0] - truth[:, 0],
@@ -209,20 +201,6 @@ def joint_table(
             "score": found[:, 2],
         }
     )
-
-
-def best_boxes(bundle: Bundle, person: Index, kept: Bool) -> Index:
-    """(G,) the best-scored kept candidate of each person, -1: none.
-
-    Args:
-        bundle: candidates, in order of score within an image.
-        person: (D,) whose each is, -1: nobody's.
-        kept: (D,) the candidates to look at.
-    """
-    best = np.full(len(bundle.people), NOBODY, np.intp)
-    rows = np.flatnonzero(kept & (person >= 0))[::-1]
-    best[person[rows]] = rows
-    return best
 
 
 def game_table(game: Game, draws: Draws | None, confidence: float) -> pd.DataFrame:
@@ -233,32 +211,24 @@ def game_table(game: Game, draws: Draws | None, confidence: float) -> pd.DataFra
     """
     import pandas as pd
 
-    from kptk.analysis.matching import METRICS
-    from kptk.analysis.oracle import LEVELS, MEMBERS, interval
-
-    nothing = np.zeros(0)
+    names = [*(f"v({who})" for who in MEMBERS), "detector", "keypoints", "interaction"]
     rows = []
     for level in LEVELS:
         for metric in METRICS:
             values = [game.values[level][who][metric] for who in MEMBERS]
-            drawn = [nothing] * 4
-            parts: Sequence[Float] = [nothing] * 3
+            values += game.phi(level, metric)
+            drawn: list[Float] = [np.zeros(0)] * len(names)
             if draws is not None:
                 drawn = [draws.value(who, level, metric) for who in MEMBERS]
-                parts = draws.phi(level, metric)
-            names = [*(f"v({who})" for who in MEMBERS), "detector", "keypoints", "interaction"]
-            numbers = [*values, *game.phi(level, metric)]
-            for name, value, draw in zip(names, numbers, [*drawn, *parts], strict=True):
-                low, high = interval(draw, confidence)
-                rows.append((level, metric, name, value, low, high))
+                drawn += draws.phi(level, metric)
+            for name, value, draw in zip(names, values, drawn, strict=True):
+                rows.append((level, metric, name, value, *interval(draw, confidence)))
     return pd.DataFrame(rows, columns=["level", "metric", "quantity", "value", "low", "high"])
 
 
 def what_if_table(changes: Sequence[WhatIf]) -> pd.DataFrame:
     """One row a change: name, group, the metrics after it, their signed gains, count, note."""
     import pandas as pd
-
-    from kptk.analysis.matching import METRICS
 
     rows = [
         {
@@ -274,77 +244,34 @@ def what_if_table(changes: Sequence[WhatIf]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# ---- slices: Where errors gather: error rates of groups of people, by size, crowding, any column.
-
-
-Read = Callable[[Mapping[str, Any]], NDArray[np.uint8]]
-
-
-BINS: Mapping[str, tuple[float, ...]] = {
-    "crowding": (0.0, 0.1, 0.3, 0.5),
-    "n_overlaps": (0, 1, 3),
-    "truncation": (0.0, 0.1, 0.25),
-    "occlusion": (0.0, 0.25, 0.5, 0.75),
-    "box_iou": (0.5, 0.6, 0.7, 0.8, 0.9),
-    "box_score": (0.3, 0.5, 0.7, 0.9),
-    "oks": (0.5, 0.75, 0.85, 0.95),
-    "oks_given": (0.5, 0.75, 0.85, 0.95),
-    "n_keypoints": (5, 10, 15),
-    "n_visible": (0, 5, 10, 15),
-}
-
-
-"""Upper ends of the groups of known columns; the last group holds what is above."""
-
-
-_MANY = 8  # more different numbers in a column without BINS are put into quarters
-
-
-_KNOWN_KEYS = {"id", "file_name", "width", "height", "license", "coco_url", "flickr_url",
-               "date_captured"}  # fmt: skip
-
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-
-
 def person_columns(bundle: Bundle) -> dict[str, NDArray[Any]]:
     """Columns (G,) about all people, beyond those of their label.
 
     ``crowding`` and ``n_overlaps`` (:func:`kptk.analysis.labels.crowding`), ``truncation``,
     ``occlusion`` (the share of labelled joints that are hidden), and ``image.<key>`` for every
-    further plain value that the image records hold, such as the weather.
+    further plain value that the image records hold, such as the weather: numbers as float64 with
+    NaN where there is none, everything else as it is.
     """
     largest, count = crowding(bundle)
-    return {
+    columns: dict[str, NDArray[Any]] = {
         "crowding": largest,
         "n_overlaps": count,
         "truncation": truncation(bundle),
         "occlusion": hidden(bundle),
-        **_image_columns(bundle),
     }
-
-
-def _image_columns(bundle: Bundle) -> dict[str, NDArray[Any]]:
-    """What the image records say beyond COCO's own keys, for each person."""
     keys = dict.fromkeys(
         key
         for image in bundle.images
         for key, value in image.items()
         if key not in _KNOWN_KEYS and isinstance(value, str | int | float)
     )
-    columns = {}
     for key in keys:
         values = [image.get(key) for image in bundle.images]
-        columns[f"image.{key}"] = _column(values)[bundle.people.image]
+        known = [value for value in values if value is not None]
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
+        column = np.array(values, np.float64 if numbers else object)  # None as a float is NaN
+        columns[f"image.{key}"] = column[bundle.people.image]
     return columns
-
-
-def _column(values: Sequence[Any]) -> NDArray[Any]:
-    """Numbers as float64 with NaN where there is none; everything else as it is."""
-    known = [value for value in values if value is not None]
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        return np.array([np.nan if value is None else value for value in values], np.float64)
-    return np.array(values, object)
 
 
 def brightness(bundle: Bundle, read: Read) -> Float:
@@ -360,12 +287,12 @@ def brightness(bundle: Bundle, read: Read) -> Float:
     people = bundle.people
     values = np.full(len(people), np.nan)
     for index in np.unique(people.image).tolist():
-        picture = read(bundle.images[index])
-        height, width = picture.shape[:2]
+        pixels = read(bundle.images[index])
+        height, width = pixels.shape[:2]
         for g in np.flatnonzero(people.image == index).tolist():
-            x1, y1 = np.floor(people.box[g, :2]).clip(0).astype(int)
-            x2, y2 = np.ceil(people.box[g, 2:]).clip(0, (width, height)).astype(int)
-            part = picture[y1:y2, x1:x2]
+            x1, y1 = np.floor(people.boxes[g, :2]).clip(0).astype(int)
+            x2, y2 = np.ceil(people.boxes[g, 2:]).clip(0, (width, height)).astype(int)
+            part = pixels[y1:y2, x1:x2]
             if part.size:
                 values[g] = (part.mean(axis=(0, 1)) @ _LUMA) / 255
     return values
@@ -401,77 +328,63 @@ def slice_table(
     import pandas as pd
 
     wrong = (table["label"] != right).to_numpy(np.bool_)
-    overall = float(wrong.mean()) if len(wrong) else float("nan")
-    parts = [_groups(table, name, wrong) for name in by]
-    columns = ["slice", "value", "n", "errors"]
-    rows = pd.DataFrame([row for part in parts for row in part], columns=columns)
-    counts, errors = rows["n"].to_numpy(np.float64), rows["errors"].to_numpy(np.float64)
-    rows["rate"] = errors / np.maximum(counts, 1)
-    rows["low"], rows["high"] = wilson(errors, counts, confidence)
-    rows["lift"] = rows["rate"] - overall
-    rows["grey"] = counts < min_cell
-    excess = rows["lift"].to_numpy(np.float64) * counts
+    groups = []
+    for part in by:
+        names = [part] if isinstance(part, str) else list(part)
+        for name in names:
+            if name not in table:
+                raise InputError(
+                    f"There is no column {name!r} to slice by.{nearest(name, list(table.columns))}"
+                )
+        texts = [group_texts(table[name], name) for name in names]
+        joined = np.array([" · ".join(row) for row in zip(*texts, strict=True)], np.str_)
+        values, of = np.unique(joined, return_inverse=True)
+        n, errors = (np.bincount(rows, minlength=len(values)) for rows in (of, of[wrong]))
+        title = " · ".join(names)
+        groups += [(title, *row) for row in zip(values.tolist(), n, errors, strict=True)]
+    rows = pd.DataFrame(groups, columns=["slice", "value", "n", "errors"])
+    count, bad = rows["n"].to_numpy(np.float64), rows["errors"].to_numpy(np.float64)
+    rows["rate"] = bad / np.maximum(count, 1)
+    rows["low"], rows["high"] = wilson(bad, count, confidence)
+    rows["lift"] = rows["rate"] - (float(wrong.mean()) if len(wrong) else float("nan"))
+    rows["grey"] = count < min_cell
+    excess = rows["lift"].to_numpy(np.float64) * count
     order = np.lexsort((-excess, rows["grey"].to_numpy(np.bool_)))
     return rows.iloc[order].reset_index(drop=True)
-
-
-def _groups(
-    table: pd.DataFrame, by: str | Sequence[str], wrong: NDArray[np.bool_]
-) -> list[tuple[str, str, int, int]]:
-    """(columns, group, rows, errors) of each group of one column, or of several together."""
-    names = [by] if isinstance(by, str) else list(by)
-    for name in names:
-        if name not in table:
-            raise InputError(
-                f"There is no column {name!r} to slice by.{nearest(name, list(table.columns))}"
-            )
-    texts = [group_texts(table[name], name) for name in names]
-    joined = np.array([" · ".join(parts) for parts in zip(*texts, strict=True)], object)
-    values, place = np.unique(joined.astype(str), return_inverse=True)
-    n = np.bincount(place, minlength=len(values))
-    errors = np.bincount(place[wrong], minlength=len(values))
-    title = " · ".join(names)
-    rows = zip(values.tolist(), n.tolist(), errors.tolist(), strict=True)
-    return [(title, value, count, bad) for value, count, bad in rows]
 
 
 def group_texts(column: pd.Series[Any], name: str) -> list[str]:
     """The group that each value of a column falls into, as text; "none" where it is missing."""
     import pandas as pd
 
+    def text(value: object) -> str:
+        if value is None or (isinstance(value, float) and value != value):
+            return "none"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     if pd.api.types.is_bool_dtype(column):
         return ["yes" if value else "no" for value in column.tolist()]
     numbers = pd.api.types.is_numeric_dtype(column)
     if not numbers or (name not in BINS and column.nunique() <= _MANY):
-        return [_text(value) for value in column.tolist()]
+        return [text(value) for value in column.tolist()]
     values = column.to_numpy(np.float64)
     known = np.isfinite(values)
     if name in BINS:
         ends = np.array(BINS[name], np.float64)
     else:
         ends = np.unique(np.quantile(values[known], [0.25, 0.5, 0.75]))
-    texts = np.array(_interval_texts(ends, pd.api.types.is_integer_dtype(column)), object)
-    place = np.searchsorted(ends, np.where(known, values, 0.0), side="left")
-    return [str(text) for text in np.where(known, texts[place], "none")]
-
-
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and value != value):
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _interval_texts(ends: Float, whole: bool) -> list[str]:
-    """Names of the groups: up to the first end, between two (the upper end included), above."""
+    # up to the first end, between two (the upper end included), above
     names = [f"{end:g}" for end in ends.tolist()]
+    whole = pd.api.types.is_integer_dtype(column)
     starts = [f"{end + 1:g}" for end in ends.tolist()] if whole else names
-    pairs = zip(starts[:-1], names[1:], strict=True)
-    between = [low if low == high else f"{low} to {high}" for low, high in pairs]
-    first = names[0] if ends[0] == 0 else f"up to {names[0]}"
-    return [first, *between, f"above {names[-1]}"]
-
-
-# ---- curves: Precision against recall, with errors taken away one kind after another.
+    between = zip(starts[:-1], names[1:], strict=True)
+    texts = [
+        names[0] if ends[0] == 0 else f"up to {names[0]}",
+        *(low if low == high else f"{low} to {high}" for low, high in between),
+        f"above {names[-1]}",
+    ]
+    group = np.searchsorted(ends, np.where(known, values, 0.0), side="left")
+    return [texts[i] if there else "none" for i, there in zip(group, known, strict=True)]
 
 
 def stacked_curves(
@@ -501,142 +414,93 @@ def stacked_curves(
     if not len(near):
         raise InputError(f"threshold must be one of .5, .55, ... .95. Got {threshold!r}.")
     row = int(near[0])
+
+    def precision(matches: Matches) -> Float:
+        """(101,); NaN where nobody has to be found."""
+        values: Float = average(matches, wanted=[("all", -1)]).precision[row, :, 0, 0, -1]
+        return values
+
     columns: dict[str, Float] = {}
     for name, poses in _steps(bundle, options):
         matches = match_poses(bundle, poses, options)
-        columns[name] = _precision(matches, row)
-    right = _true_only(poses, matches, row)
-    columns["false alarms dropped"] = _precision(match_poses(bundle, right, options), row)
+        columns[name] = precision(matches)
+    kept = (matches.truth[0, row] >= 0) | matches.ignored[0, row]
+    right = poses[np.sort(matches.result[kept])]
+    columns["false alarms dropped"] = precision(match_poses(bundle, right, options))
     columns["missed people added"] = np.ones(len(RECALLS))
     return pd.DataFrame(columns, index=pd.Index(RECALLS, name="recall"))
 
 
 def _steps(bundle: Bundle, options: AnalysisOptions) -> Iterator[tuple[str, Poses]]:
-    found = rank_candidates(bundle, options).kept(bundle.threshold)
+    poses = found = rank_candidates(bundle, options).kept(bundle.threshold)
     yield "as it is", found
-    owner = _owners(bundle, options)
-    rows = np.flatnonzero(owner[found.candidate] >= 0)
-    person = owner[found.candidate[rows]]
-    labels = label_joints(
-        bundle, person, found.points[rows], found.candidate[rows],
-        options.good_similarity, options.miss_similarity,
-    ).label  # fmt: skip
-    better = oracle_joints(
-        bundle, found.points[rows], person, found.crop[rows], options.good_similarity
-    )
-    poses = found
-    for number, name in enumerate(JOINT_LABELS[1:], 1):
-        points = found.points.copy()
-        fixed = (labels >= 1) & (labels <= number)
-        points[rows] = np.where(fixed[..., None], better, found.points[rows])
-        poses = replace(found, points=points)
-        yield f"{name} fixed", poses
-    if bundle.two_stage and bundle.people.has_given.any():
-        yield "boxes fixed", _on_true_boxes(bundle, poses, owner, options)
-
-
-def _owners(bundle: Bundle, options: AnalysisOptions) -> Index:
-    """(D,) whose each detection is, by box; by OKS where there are no boxes; -1: nobody's."""
+    # whose each detection is, by box; by OKS where there are no boxes; -1: nobody's
+    owner = np.full(len(bundle.candidates), -1, np.intp)
     if bundle.two_stage:
         owner = assign(bundle, min_iou=options.match_iou).person
     else:
-        owner = np.full(len(bundle.candidates), -1, np.intp)
-        candidate, person = oks_pairs(bundle, options.pair_oks)
-        owner[candidate] = person
-    return np.where((owner >= 0) & bundle.evaluated[owner], owner, -1)
-
-
-def _on_true_boxes(bundle: Bundle, poses: Poses, owner: Index, options: AnalysisOptions) -> Poses:
-    """Detections near a person: attainable joints on the true box, with the box's own score."""
-    people = bundle.people
-    near = assign(bundle, bundle.detected & (owner < 0), options.near_iou).person
-    free = bundle.evaluated & people.has_given
-    free[owner[owner >= 0]] = False
-    whose = np.where((near >= 0) & free[near], near, owner)[poses.candidate]
-    rows = np.flatnonzero((whose >= 0) & people.has_given[whose])
-    points, score, crop = poses.points.copy(), poses.score.copy(), poses.crop.copy()
-    points[rows], crop[rows] = people.given[whose[rows]], bundle.given_crop[whose[rows]]
-    score[rows] = score_of(points[rows], bundle.candidates.score[poses.candidate[rows]])
-    moved = replace(poses, points=points, score=score, crop=crop)
-    real = np.full(len(poses), -1, np.intp)
-    real[rows] = whose[rows]
-    return idealise(bundle, moved, real, "attainable", options)
-
-
-def _precision(matches: Matches, row: int) -> Float:
-    """(101,) precision at one threshold; NaN where nobody has to be found."""
-    precision: Float = average(matches, wanted=[("all", -1)]).precision[row, :, 0, 0, -1]
-    return precision
-
-
-def _true_only(poses: Poses, matches: Matches, row: int) -> Poses:
-    kept = (matches.truth[0, row] >= 0) | matches.ignored[0, row]
-    return poses.take(np.sort(matches.result[kept]))
-
-
-# ---- sweep: What another detection threshold would give, from the candidates that are there.
-
-
-_STEPS = 19
+        candidate, whose = oks_pairs(bundle, options.pair_oks)
+        owner[candidate] = whose
+    owner = np.where((owner >= 0) & bundle.evaluated[owner], owner, -1)
+    rows = np.flatnonzero(owner[found.candidate] >= 0)
+    own, person = found[rows], owner[found.candidate[rows]]
+    limits = options.good_similarity, options.miss_similarity
+    labels = label_joints(bundle, person, own.keypoints, own.candidate, *limits).label
+    better = oracle_joints(bundle, own.keypoints, person, own.crops, options.good_similarity)
+    for number, name in enumerate(JOINT_LABELS[1:], 1):
+        keypoints = found.keypoints.copy()
+        fixed = (labels >= 1) & (labels <= number)
+        keypoints[rows] = np.where(fixed[..., None], better, own.keypoints)
+        poses = replace(found, keypoints=keypoints)
+        yield f"{name} fixed", poses
+    if bundle.two_stage and bundle.people.has_given.any():
+        # detections near a person: attainable joints on the true box, with the box's own score
+        near = assign(bundle, bundle.detected & (owner < 0), options.near_iou).person
+        free = bundle.evaluated & bundle.people.has_given
+        free[owner[owner >= 0]] = False
+        whose = np.where((near >= 0) & free[near], near, owner)[poses.candidate]
+        whose = np.where((whose >= 0) & bundle.people.has_given[whose], whose, -1)
+        rows = np.flatnonzero(whose >= 0)
+        moved = on_true_boxes(bundle, poses, rows, whose[rows])
+        yield "boxes fixed", idealise(bundle, moved, whose, "attainable", options)
 
 
 def sweep_thresholds(bundle: Bundle, options: AnalysisOptions) -> pd.DataFrame:
     """One row a threshold: what the pipeline would be worth with it.
 
-    Columns ``threshold``; ``AP``, ``AP50``, ``AP75`` end to end, 0 to 1; ``precision`` and
-    ``recall`` at the OKS threshold (the nearest of COCO's); ``missed``, the people without a box
-    of their own; ``chosen``, whether it is the threshold of the analysis.
+    From the lowest candidate up to .95, or through the scores of a file of poses. Columns
+    ``threshold``; ``AP``, ``AP50``, ``AP75`` end to end, 0 to 1; ``precision`` (NaN without
+    detections) and ``recall`` at the OKS threshold (the nearest of COCO's); ``missed``, the people
+    without a box of their own; ``chosen``, whether it is the threshold of the analysis.
     """
     import pandas as pd
 
-    ranking = rank_candidates(bundle, options)
-    lowest_box = _needed(bundle, options)
-    rows = []
-    for threshold in _thresholds(bundle):
-        matches = match_poses(bundle, ranking.kept(threshold), options)
-        precision, recall = _rates(matches, options.oks_threshold)
-        rows.append(
-            {
-                "threshold": threshold,
-                **statistics(matches),
-                "precision": precision,
-                "recall": recall,
-                "missed": int((lowest_box < threshold).sum()),
-                "chosen": threshold == bundle.threshold,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _thresholds(bundle: Bundle) -> list[float]:
-    """From the lowest candidate up to .95, or through the scores of a file of poses."""
-    score = bundle.candidates.score
+    score = bundle.candidates.scores
     if bundle.two_stage:
         low = round(float(score.min(initial=0.5)), 2)
         grid = [low, *(k / 20 for k in range(1, _STEPS + 1) if k / 20 > low)]
     else:
         grid = np.quantile(score, np.linspace(0, 0.95, _STEPS)).tolist() if len(score) else [0.0]
-    return sorted({float(value) for value in (*grid, bundle.threshold)})
-
-
-def _needed(bundle: Bundle, options: AnalysisOptions) -> Float:
-    """(n,) of the people to be found: the score of their box; -inf without any.
-
-    Boxes are assigned by score, so what a threshold leaves out changes nothing above it.
-    """
-    kept = np.ones(len(bundle.candidates), np.bool_)
-    candidate = assign(bundle, kept, options.match_iou).candidate[bundle.evaluated]
-    there = candidate >= 0
-    score = np.full(len(candidate), -np.inf)
-    score[there] = bundle.candidates.score[candidate[there]]
-    return score
-
-
-def _rates(matches: Matches, oks: float) -> tuple[float, float]:
-    """Precision (NaN without detections) and recall at a threshold of OKS."""
-    row = int(np.abs(THRESHOLDS - oks).argmin())
-    counted = ~matches.ignored[0, row]
-    hits = int((counted & (matches.truth[0, row] >= 0)).sum())
-    found = int(counted.sum())
-    people = int((~matches.gt_ignored[0]).sum())
-    return hits / found if found else float("nan"), hits / people if people else float("nan")
+    # boxes are assigned by score, so what a threshold leaves out changes nothing above it
+    everyone = np.ones(len(score), np.bool_)
+    own = assign(bundle, everyone, options.match_iou).candidate[bundle.evaluated]
+    box_score = np.append(score, -np.inf)[own]
+    ranking = rank_candidates(bundle, options)
+    row = int(np.abs(THRESHOLDS - options.oks_threshold).argmin())
+    rows = []
+    for threshold in sorted({float(value) for value in (*grid, bundle.threshold)}):
+        matches = match_poses(bundle, ranking.kept(threshold), options)
+        counted = ~matches.ignored[0, row]
+        hits = int((counted & (matches.truth[0, row] >= 0)).sum())
+        found, people = int(counted.sum()), int((~matches.gt_ignored[0]).sum())
+        rows.append(
+            {
+                "threshold": threshold,
+                **statistics(matches),
+                "precision": hits / found if found else float("nan"),
+                "recall": hits / people if people else float("nan"),
+                "missed": int((box_score < threshold).sum()),
+                "chosen": threshold == bundle.threshold,
+            }
+        )
+    return pd.DataFrame(rows)

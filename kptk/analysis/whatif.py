@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from kptk.analysis.bundle import Bool, Bundle, Float, Index
+from kptk.analysis.bundle import Bundle, Poses
 from kptk.analysis.labels import (
     BACKGROUND,
     DETECTION_TYPES,
@@ -27,11 +27,9 @@ from kptk.analysis.labels import (
 )
 from kptk.analysis.matching import (
     METRICS,
-    Poses,
     Ranking,
     assign,
     found_people,
-    join,
     match_poses,
     rank_candidates,
     score_of,
@@ -40,7 +38,7 @@ from kptk.analysis.matching import (
 from kptk.analysis.options import AnalysisOptions
 from kptk.analysis.oracle import oracle_joints
 from kptk.evaluation.matching import THRESHOLDS
-from kptk.geometry import oks
+from kptk.geometry import Bool, Float, Index, oks
 
 METRIC = METRICS[0]  # what gains are told in
 GROUPS = ("detector", "threshold and scores", "joint errors", "joints")
@@ -116,13 +114,12 @@ def what_ifs(
     if GROUPS[2] in groups or GROUPS[3] in groups:
         if joints is None:
             candidate, person = oks_pairs(bundle, options.pair_oks, min_area=options.min_area)
-            points = bundle.candidates.points[candidate]
+            points = bundle.candidates.keypoints[candidate]
             limits = options.good_similarity, options.miss_similarity
             joints = label_joints(bundle, person, points, candidate, *limits)
-        pairs = _scored_pairs(bundle, found, options, joints)
-        for group, make in ((GROUPS[2], _error_changes), (GROUPS[3], _joint_changes)):
+        for group in GROUPS[2:]:
             if group in groups:
-                parts[group] = make(bundle, found, options, pairs)
+                parts[group] = _joint_changes(bundle, found, options, joints, group)
 
     def measured(poses: Poses) -> Mapping[str, float]:
         return statistics(match_poses(bundle, poses, options, options.min_area))
@@ -153,17 +150,12 @@ def _detector_changes(
         near = found_people(match_poses(bundle, found, options), len(people))
         near[owner[owner >= 0]] = True
         missed = np.flatnonzero(bundle.evaluated & people.has_given & ~near)
-        added = Poses(
-            candidate=np.full(len(missed), -1, np.intp),
-            person=missed,
-            image=people.image[missed],
-            points=people.given[missed],
-            score=score_of(people.given[missed], np.ones(len(missed))),
-            crop=bundle.given_crop[missed],
-        )
+        added = bundle.given(missed)
+        added = replace(added, scores=score_of(added.keypoints, added.scores))
+        joined = Poses.concatenate([found, added])
         yield (
             "add missed people",
-            join(found, added),
+            joined[np.argsort(joined.image, kind="stable")],
             len(missed),
             f"people without a box from IoU {options.near_iou:g} up get one, with score 1 and the "
             "pose model's own pose",
@@ -179,15 +171,16 @@ def _detector_changes(
         )
     for kind, name in ((BACKGROUND, "drop background"), (DUPLICATE, "drop duplicates")):
         gone = types[found.candidate] == DETECTION_TYPES.index(kind)
-        yield name, found.take(~gone), int(gone.sum()), f"detections of type {kind} go"
+        yield name, found[~gone], int(gone.sum()), f"detections of type {kind} go"
 
 
 def on_true_boxes(bundle: Bundle, poses: Poses, rows: Index, person: Index) -> Poses:
     """Poses of which some ``rows`` are the model's own on the true box of a ``person`` each."""
-    points, score, crop = poses.points.copy(), poses.score.copy(), poses.crop.copy()
-    points[rows], crop[rows] = bundle.people.given[person], bundle.given_crop[person]
-    score[rows] = score_of(points[rows], bundle.candidates.score[poses.candidate[rows]])
-    return replace(poses, points=points, score=score, crop=crop)
+    keypoints, scores, crops = poses.keypoints.copy(), poses.scores.copy(), poses.crops.copy()
+    keypoints[rows], crops[rows] = bundle.people.given[person], bundle.given_crops[person]
+    box_scores = bundle.candidates.scores[poses.candidate[rows]]
+    scores[rows] = score_of(keypoints[rows], box_scores)
+    return replace(poses, keypoints=keypoints, scores=scores, crops=crops)
 
 
 def _score_changes(
@@ -209,10 +202,10 @@ def _score_changes(
     wanted = (row[d] >= 0) & bundle.evaluated[g]
     i, g = row[d[wanted]], g[wanted]
     people = bundle.people
-    fit = oks(found.points[i], people.points[g], people.area[g], bundle.sigmas)
+    fit = oks(found.keypoints[i], people.keypoints[g], people.areas[g], bundle.sigmas)
     near = fit >= THRESHOLDS[0]
     i, g, fit = i[near], g[near], fit[near]
-    score: Float = found.score - found.score.max(initial=0.0) - 1
+    score: Float = found.scores - found.scores.max(initial=0.0) - 1
     free = np.ones(len(people), np.bool_)
     for k in np.argsort(-fit, kind="stable").tolist():
         if score[i[k]] < 0 and free[g[k]]:
@@ -220,76 +213,53 @@ def _score_changes(
             free[g[k]] = False
     yield (
         PERFECT_RANKING,
-        replace(found, score=score),
+        replace(found, scores=score),
         len(found),
         "poses are ranked by their OKS with the person each fits; an upper bound",
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """The pairs of a scored pose and a person whose joints are put right."""
-
-    row: Index  # (n,) rows of the poses
-    joints: JointLabels  # n rows
-
-
-def _scored_pairs(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, joints: JointLabels
-) -> _Pairs:
-    """Of the labelled pairs those whose pose is scored and whose person counts."""
-    index = np.full(len(bundle.candidates) + 1, -1, np.intp)
-    index[found.candidate] = np.arange(len(found))
-    row = index[joints.candidate]
-    large = bundle.people.area[joints.person] >= options.min_area
-    chosen = np.flatnonzero((row >= 0) & large)
-    taken = JointLabels(*(getattr(joints, field.name)[chosen] for field in fields(JointLabels)))
-    return _Pairs(row[chosen], taken)
-
-
-def _error_changes(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, pairs: _Pairs
+def _joint_changes(
+    bundle: Bundle, found: Poses, options: AnalysisOptions, joints: JointLabels, group: str
 ) -> Iterator[Change]:
-    """Each kind of joint error put right, and whole people flipped.
+    """Each kind of joint error put right and whole people flipped, or each joint made good.
 
     As in coco-analyze a joint keeps the quality that its error left it: what a jittered one lacks
     up to good, a missed one up to a jitter, an inverted or swapped one as near as it is to the
     wrong joint; with the factor 2 of the distance that is missing there.
     """
-    joints, start = pairs.joints, found.points[pairs.row]
-    as_near = np.clip(np.nan_to_num(joints.best, nan=1.0), 1e-12, 1.0)
-    left = {JITTER: options.good_similarity, MISS: options.miss_similarity}
-    for label, name in JOINT_FIXES.items():
-        wrong = joints.label == JOINT_LABELS.index(label)
-        similarity = left.get(label, as_near)
-        better = oracle_joints(bundle, start, joints.person, found.crop[pairs.row], similarity)
-        yield name, _moved(found, pairs, better, wrong), int(wrong.sum()), _HOW[label]
-    whole = np.repeat(joints.flipped[:, None], len(bundle.skeleton), axis=1)
-    yield (
-        "flip whole people",
-        _moved(found, pairs, start[:, bundle.skeleton.flip_order], whole),
-        int(joints.flipped.sum()),
-        "poses that fit better with left and right exchanged are exchanged",
-    )
+    # of the labelled pairs those whose pose is scored and whose person counts
+    index = np.full(len(bundle.candidates) + 1, -1, np.intp)
+    index[found.candidate] = np.arange(len(found))
+    large = bundle.people.areas[joints.person] >= options.min_area
+    chosen = np.flatnonzero((index[joints.candidate] >= 0) & large)
+    joints = JointLabels(*(getattr(joints, field.name)[chosen] for field in fields(JointLabels)))
+    rows = index[joints.candidate]
+    own = found[rows]
 
+    def oracle(similarity: float | Float) -> Float:
+        return oracle_joints(bundle, own.keypoints, joints.person, own.crops, similarity)
 
-def _joint_changes(
-    bundle: Bundle, found: Poses, options: AnalysisOptions, pairs: _Pairs
-) -> Iterator[Change]:
-    """Each joint made good wherever it is not."""
-    limit, joints = options.good_similarity, pairs.joints
-    below = ~(joints.similarity >= limit) & (joints.label >= 0)
-    better = oracle_joints(
-        bundle, found.points[pairs.row], joints.person, found.crop[pairs.row], limit
-    )
+    def changed(which: Bool, better: Float) -> Poses:
+        """The poses with some joints ``which`` (n, K) where ``better`` has them."""
+        keypoints = found.keypoints.copy()
+        keypoints[rows] = np.where(which[..., None], better, own.keypoints)
+        return replace(found, keypoints=keypoints)
+
+    if group == GROUPS[2]:
+        as_near = np.clip(np.nan_to_num(joints.best, nan=1.0), 1e-12, 1.0)
+        left = {JITTER: options.good_similarity, MISS: options.miss_similarity}
+        for label, name in JOINT_FIXES.items():
+            wrong = joints.label == JOINT_LABELS.index(label)
+            poses = changed(wrong, oracle(left.get(label, as_near)))
+            yield name, poses, int(wrong.sum()), _HOW[label]
+        note = "poses that fit better with left and right exchanged are exchanged"
+        poses = changed(joints.flipped[:, None], own.keypoints[:, bundle.skeleton.flip_order])
+        yield "flip whole people", poses, int(joints.flipped.sum()), note
+        return
+    below = ~(joints.similarity >= options.good_similarity) & (joints.label >= 0)
+    good = oracle(options.good_similarity)
     for k, name in enumerate(bundle.skeleton.names):
         which = below & (np.arange(below.shape[1]) == k)
         note = "this joint becomes good wherever it is not"
-        yield name, _moved(found, pairs, better, which), int(which.sum()), note
-
-
-def _moved(found: Poses, pairs: _Pairs, better: Float, which: Bool) -> Poses:
-    """The poses with some joints ``which`` (n, K) of the pairs where ``better`` has them."""
-    points = found.points.copy()
-    points[pairs.row] = np.where(which[..., None], better, points[pairs.row])
-    return replace(found, points=points)
+        yield name, changed(which, good), int(which.sum()), note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields
 from itertools import chain, groupby, islice
@@ -312,29 +312,25 @@ def doctor(
     """Show versions, engines and devices, and try out what is here."""
     from kptk.check import diagnose
 
-    with output(as_json) as show:
-        found = diagnose(official=official)
-        show(found.json, repr(found))
-    if not found.ok:
-        fail(_SOME_FAILED)
+    _show_checks(lambda: diagnose(official=official), as_json)
 
 
 @app.command("check-model")
 def check_model(
-    model: str = argument("A model directory, .pdparams file or name."),
-    as_json: bool = JSON,
+    model: str = argument("A model directory, .pdparams file or name."), as_json: bool = JSON
 ) -> None:
     """Look a model over: its files, names and sizes, and whether every engine runs it alike."""
     from kptk.check import check_model
 
+    _show_checks(lambda: check_model(model), as_json)
+
+
+def _show_checks(check: Callable[[], Any], as_json: bool) -> None:
     with output(as_json) as show:
-        found = check_model(model)
+        found = check()
         show(found.json, repr(found))
     if not found.ok:
-        fail(_SOME_FAILED)
-
-
-_SOME_FAILED = "some checks failed; they are marked FAIL (--json: ok false)."
+        fail("some checks failed; they are marked FAIL (--json: ok false).")
 
 
 @app.command()
@@ -370,7 +366,7 @@ def serve(
     }
     options = ServeOptions(**limits, token=read_token(token_file))
     if options.token is None and host not in ("127.0.0.1", "localhost", "::1"):
-        typer.echo("kptk: no token is set: whoever reaches this port may use it.", err=True)
+        typer.echo("kptk: no token is set: anybody who reaches this port may use it.", err=True)
     pipe = create_pipeline(
         pipeline, device=device, engine=engine, threads=threads, det_threshold=det_threshold
     )

@@ -228,7 +228,7 @@ def copy_images(images: Sequence[Mapping[str, Any]], source: Path, target: Path)
                     shutil.copyfile(source / name, temporary)
             elif not filecmp.cmp(source / name, target / name, shallow=False):
                 raise DataError(
-                    f"{target / name} exists already and is another picture than {source / name}. "
+                    f"{target / name} exists already and is another image than {source / name}. "
                     "Choose another folder."
                 )
         except OSError as error:

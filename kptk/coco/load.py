@@ -12,33 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from kptk.coco.checks import (
-    ImageFile,
-    describe,
-    duplicate_findings,
-    file_findings,
-    label_findings,
-    repair_files,
-    scan,
-)
+from kptk.coco import checks, rules
+from kptk.coco.checks import ImageFile
 from kptk.coco.dataset import KeypointData
-from kptk.coco.rules import (
-    ERROR,
-    REPAIRED,
-    DataReport,
-    Finding,
-    Ledger,
-    choose_category,
-    findings_table,
-    first_ids,
-    in_order,
-    repair_ids,
-    repair_images,
-    repair_links,
-    repair_people,
-    title_of,
-)
+from kptk.coco.rules import ERROR, REPAIRED, DataReport, Finding, Ledger
 from kptk.errors import DataError, nearest
+from kptk.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -85,18 +64,6 @@ def read_document(path: Path) -> dict[str, Any]:
         if any(not isinstance(record, dict) for record in content[key]):
             raise DataError(f"{path}: every member of {key!r} must be an object.")
     return content
-
-
-@dataclass(frozen=True)
-class DataFiles:
-    """Where one split of a data set lies; whether its images were asked for too."""
-
-    path: Path
-    split: str | None
-    annotations: Path
-    images: Path
-    content: dict[str, Any]
-    images_needed: bool
 
 
 def annotation_files(path: Path) -> dict[str, Path]:
@@ -166,8 +133,8 @@ def find_data(
     split: str | None = None,
     annotations: StrPath | None = None,
     images: StrPath | None = None,
-) -> DataFiles:
-    """Find and read one split; see :func:`kptk.load_coco`.
+) -> KeypointData:
+    """Find and read one split, nothing of it repaired yet; see :func:`kptk.load_coco`.
 
     Where the images' folder is not given it is the first of ``images/{split}``, ``images``,
     ``{split}``, the data set's folder and the annotation file's folder that holds the first image;
@@ -198,7 +165,16 @@ def find_data(
         holding = (f for f in folders if first and (f / first).is_file())
         there = (f for f in folders if f.is_dir())
         folder = next(itertools.chain(holding, there), base)
-    return DataFiles(root, split, file, folder, content, images is not None or root.is_dir())
+    return KeypointData(
+        path=root,
+        split=split,
+        images_dir=folder,
+        annotations_path=file,
+        content=content,
+        skeleton=Skeleton((), (), ()),
+        category_id=-1,
+        report=DataReport(rules.title_of(root, split), "records"),
+    )
 
 
 def load_coco(
@@ -243,27 +219,30 @@ def load_coco(
             "repair must be True, False or 'drop', check must be 'fast', 'full' or False. "
             f"Got repair={repair!r}, check={check!r}."
         )
-    files = find_data(path, split=split, annotations=annotations, images=images)
+    found = find_data(path, split=split, annotations=annotations, images=images)
+    needed = (images is not None or found.path.is_dir()) if check else None
     ledger = Ledger([], repair=bool(repair), drop=repair == "drop")
-    data = _repaired(files, ledger, sigmas, flip_pairs, with_files=bool(check))
+    data = _repaired(found, ledger, sigmas, flip_pairs, needed)
     errors = [finding for finding in ledger.findings if finding.severity == ERROR]
     if errors:
-        lines = " ".join(f"{e.code}: {e.sentence} ({e.of} {first_ids(e.ids)})" for e in errors)
+        lines = " ".join(
+            f"{e.code}: {e.sentence} ({e.of} {rules.first_ids(e.ids)})" for e in errors
+        )
         advice = errors[0].advice
         if repair is False:
-            advice = "Mend what can be mended, in memory, with repair=True."
+            advice = "Repair what can be repaired, in memory, with repair=True."
         elif errors[0].code != "images-folder":
             advice = "Correct the file, or leave these records out with repair='drop'."
         raise DataError(
-            f"{files.annotations} cannot be used as it is. {lines} {advice} kptk check lists them "
-            "all."
+            f"{data.annotations_path} cannot be used as it is. {lines} {advice} "
+            "kptk check lists them all."
         )
     findings = list(ledger.findings)
     if check:
-        findings += label_findings(data)
+        findings += checks.label_findings(data)
     if check == "full" and all(finding.code != "images-folder" for finding in findings):
-        found = scan(data, progress=progress)
-        findings += file_findings(data, found) + duplicate_findings(found)
+        files = checks.scan(data, progress=progress)
+        findings += checks.file_findings(data, files) + checks.duplicate_findings(files)
     looked_at = {"fast": "files", "full": "pictures"}.get(str(check), "records")
     data = _reported(data, looked_at, findings)
     # what changes numbers: repairs, and sigmas that were assumed
@@ -275,36 +254,31 @@ def load_coco(
 
 
 def _repaired(
-    files: DataFiles,
+    data: KeypointData,
     ledger: Ledger,
     sigmas: Sequence[float] | None,
     flip_pairs: Sequence[tuple[int, int]] | None,
-    *,
-    with_files: bool,
+    images_needed: bool | None,
 ) -> KeypointData:
-    """The data with its records repaired; what was wrong goes to the ledger. No report yet."""
-    content = files.content
-    repair_images(content, ledger)
-    if with_files:
-        repair_files(content, files.images, ledger, needed=files.images_needed)
-    repair_links(content, ledger)
-    repair_ids(content, ledger)
-    category, skeleton = choose_category(content, ledger, sigmas, flip_pairs)
-    repair_people(content, category, len(skeleton), ledger)
-    return KeypointData(
-        path=files.path,
-        split=files.split,
-        images_dir=files.images,
-        annotations_path=files.annotations,
-        content=content,
-        skeleton=skeleton,
-        category_id=category,
-        report=DataReport(title_of(files.path, files.split), "records"),
-    )
+    """The data with its records repaired; what was wrong goes to the ledger.
+
+    ``images_needed`` None: whether the image files are there is not looked at.
+    """
+    content = data.content
+    rules.repair_images(content, ledger)
+    if images_needed is not None:
+        checks.repair_files(content, data.images_dir, ledger, needed=images_needed)
+    rules.repair_links(content, ledger)
+    rules.repair_ids(content, ledger)
+    category, skeleton = rules.choose_category(content, ledger, sigmas, flip_pairs)
+    rules.repair_people(content, category, len(skeleton), ledger)
+    return replace(data, category_id=category, skeleton=skeleton)
 
 
 def _reported(data: KeypointData, looked_at: str, findings: Sequence[Finding]) -> KeypointData:
-    report = DataReport(data.report.title, looked_at, in_order(findings), describe(data))
+    report = DataReport(
+        data.report.title, looked_at, rules.in_order(findings), checks.describe(data)
+    )
     return replace(data, report=report)
 
 
@@ -316,12 +290,12 @@ class CheckReport:
         reports: split → its report. Errors that ``load_coco`` repairs are errors here: other
             programs that read the files do not repair them.
         between: what the splits have in common and should not: copies of images.
-        files: split → where it lies, and what its annotation file says, as it stands there.
+        files: split → its data, and so where that lies.
     """
 
     reports: dict[str, DataReport]
     between: tuple[Finding, ...] = ()
-    files: dict[str, DataFiles] = field(default_factory=dict)
+    files: dict[str, KeypointData] = field(default_factory=dict)
 
     @property
     def findings(self) -> list[tuple[str, Finding]]:
@@ -352,7 +326,7 @@ class CheckReport:
     def _repr_html_(self) -> str:
         parts = [report._repr_html_() for report in self.reports.values()]
         if self.between:
-            parts.append("<p><b>Between the splits</b></p>" + findings_table(self.between))
+            parts.append("<p><b>Between the splits</b></p>" + rules.findings_table(self.between))
         return "".join(parts)
 
 
@@ -387,7 +361,7 @@ def check_coco(
     alone = annotations is not None or root.is_file()
     splits = annotation_files(root) if annotations is None else [Path(annotations).stem]
     reports: dict[str, DataReport] = {}
-    files: dict[str, DataFiles] = {}
+    files: dict[str, KeypointData] = {}
     scanned: dict[str, list[ImageFile]] = {}
     for split in splits:
         ledger = Ledger([], repair=False, drop=False)
@@ -395,26 +369,32 @@ def check_coco(
             found = find_data(
                 root, split=None if alone else split, annotations=annotations, images=images
             )
-            data = _repaired(found, ledger, sigmas, flip_pairs, with_files=True)
+            needed = images is not None or root.is_dir()
+            data = _repaired(found, ledger, sigmas, flip_pairs, needed)
         except DataError as error:
             finding = Finding("file-unusable", ERROR, "file", (split,), str(error))
             reports[split] = DataReport(f"{root.name} {split}", "records", (finding,))
             continue
-        files[split] = found
-        findings = [*ledger.findings, *label_findings(data)]
+        files[split] = data
+        findings = [*ledger.findings, *checks.label_findings(data)]
         looked_at = "files"
         if pictures and all(finding.code != "images-folder" for finding in ledger.findings):
             looked_at = "pictures"
-            scanned[split] = scan(data, progress=progress)
-            findings += file_findings(data, scanned[split]) + duplicate_findings(scanned[split])
+            scanned[split] = checks.scan(data, progress=progress)
+            findings += checks.file_findings(data, scanned[split]) + checks.duplicate_findings(
+                scanned[split]
+            )
         reports[split] = _reported(data, looked_at, findings).report
     between: list[Finding] = []
     for pair in itertools.combinations(files, 2):  # the later one is the one to be kept clean
         if set(pair) <= set(scanned):
-            between += duplicate_findings(scanned[pair[0]], scanned[pair[1]], pair)
+            between += checks.duplicate_findings(scanned[pair[0]], scanned[pair[1]], pair)
             continue
         known, others = (
-            {files[split].images / i["file_name"]: i["id"] for i in files[split].content["images"]}
+            {
+                files[split].images_dir / i["file_name"]: i["id"]
+                for i in files[split].content["images"]
+            }
             for split in pair
         )
         shared = tuple((known[path], others[path]) for path in others if path in known)

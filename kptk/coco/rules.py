@@ -1,4 +1,4 @@
-"""What can be wrong with the records of a COCO file, how each is repaired, and how that is reported.
+"""What can be wrong with the records of a COCO file, how it is repaired, and how reported.
 
 Every rule looks at the records as the rules before it left them. Repairs happen in memory only.
 """
@@ -390,8 +390,8 @@ def _rules(n_joints: int) -> list[Rule]:
         ("keypoints-length", lambda a: not _is_numbers(a["keypoints"], size), None,
          f"The keypoints are not {size} numbers: x, y, v for each of {n_joints} joints.",
          "", "Label all joints in the category's order; joints without a label are 0, 0, 0."),
-        ("keypoints-not-finite", lambda a: not _is_finite(a["keypoints"]),
-         lambda a: _clear(a, lambda *xyv: not _is_finite(list(xyv))),
+        ("keypoints-not-finite", lambda a: not _all_finite(a["keypoints"]),
+         lambda a: _clear(a, lambda *xyv: not _all_finite(xyv)),
          "Keypoints hold NaN or infinity, which pycocotools takes for a perfect match.",
          "Those points count as not labelled.", ""),
         ("visibility-range", lambda a: not set(a["keypoints"][2::3]) <= {0, 1, 2},
@@ -476,7 +476,11 @@ def _is_numbers(value: object, length: int | None = None) -> bool:
 
 def _is_finite(value: Any, length: int | None = None) -> bool:
     """Whether it is a list of finite numbers."""
-    return _is_numbers(value, length) and None not in value and math.isfinite(sum(value))
+    return _is_numbers(value, length) and _all_finite(value)
+
+
+def _all_finite(numbers: Sequence[float | None]) -> bool:
+    return None not in numbers and math.isfinite(sum(numbers))  # type: ignore[arg-type]
 
 
 def _is_area(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from kptk.coco.load import CheckReport, DataFiles, read_document
+from kptk.coco.dataset import KeypointData
+from kptk.coco.load import CheckReport, read_document
 from kptk.coco.rules import Finding
 from kptk.errors import DataError, InputError
 from kptk.files import replacing
@@ -41,7 +42,7 @@ def save_sheets(
         DataError: they cannot be written.
     """
     target = Path(folder).expanduser()
-    records = {split: Records(files) for split, files in found.files.items()}
+    records = {split: Records(data) for split, data in found.files.items()}
     saved = []
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -53,19 +54,19 @@ def save_sheets(
                     sheet.save(temporary, "JPEG", quality=90)
                 saved.append(file)
     except OSError as error:
-        raise DataError(f"Pictures cannot be written to {target}: {error}.") from error
+        raise DataError(f"Contact sheets cannot be written to {target}: {error}.") from error
     return saved
 
 
 class Records:
     """The records of an annotation file as they stand there, by id; ids may be of any type."""
 
-    def __init__(self, files: DataFiles) -> None:
+    def __init__(self, data: KeypointData) -> None:
         def by_id(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             return {repr(record.get("id")): record for record in reversed(list(records))}
 
-        content = read_document(files.annotations)
-        self.folder = files.images
+        content = read_document(data.annotations_path)
+        self.folder = data.images_dir
         self.images = by_id(content["images"])
         self.annotations = by_id(content["annotations"])
         posed = (c for c in content["categories"] if c.get("keypoints"))
@@ -98,13 +99,24 @@ def sheet_of(
             shown += pictures_of(finding, number, splits)
     if not shown:
         return None
-    columns = min(len(shown), 3)
-    rows = -(-len(shown) // columns)
-    sheet = Image.new("RGB", (columns * _TILE, rows * (_TILE + _CAPTION)), "white")
-    for index, (pixels, caption) in enumerate(shown):
-        left, top = index % columns * _TILE, index // columns * (_TILE + _CAPTION)
-        image = Image.fromarray(pixels)
+    images = [(Image.fromarray(pixels), caption) for pixels, caption in shown]
+    for image, _ in images:
         image.thumbnail((_TILE - 4, _TILE - 4))
+    return contact_sheet(images, (_TILE, _TILE))
+
+
+def contact_sheet(images: Sequence[tuple[Image.Image, str]], tile: tuple[int, int]) -> Image.Image:
+    """Images side by side, three a row, each with its caption above.
+
+    Args:
+        images: with their captions, none larger than a tile less 4 pixels.
+        tile: (width, height) of an image's room, without the caption.
+    """
+    columns, (width, height) = min(len(images), 3), (tile[0], tile[1] + _CAPTION)
+    rows = -(-len(images) // max(columns, 1))
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    for index, (image, caption) in enumerate(images):
+        left, top = index % columns * width, index // columns * height
         sheet.paste(image, (left + 2, top + _CAPTION))
         ImageDraw.Draw(sheet).text((left + 3, top + 2), caption, fill="black")
     return sheet
@@ -149,25 +161,43 @@ def draw_record(
 
     What lies outside the image is shown on grey; hidden keypoints (v = 1) are hollow.
     """
-    from kptk.pipeline.results import draw_poses
-
     box = _numbers(annotation.get("bbox"), 4).reshape(2, 2)
     box[1] += box[0]
     points = _numbers(annotation.get("keypoints"), 3 * len(skeleton)).reshape(-1, 3)
     points[~(points[:, 2] > 0)] = np.nan
     points[:, 2] = np.where(points[:, 2] == 1, 0.5, 1)
-    origin, canvas = cut_out(pixels, np.vstack([box, points[:, :2]]))
-    scale = min((_TILE - 4) / max(canvas.shape[:2]), _ENLARGED)
-    height, width = (max(1, round(scale * side)) for side in canvas.shape[:2])
-    points[:, :2] = (points[:, :2] - origin) * scale
-    return draw_poses(
-        np.array(Image.fromarray(canvas).resize((width, height))),
-        ((box - origin) * scale).reshape(1, 4),
-        np.array([np.nan], np.float32),
-        points[None],
-        skeleton=skeleton,
-        kpt_threshold=0.75,
-    )
+    region = np.vstack([box, points[:, :2]])
+    people = box.reshape(1, 4), np.array([np.nan]), points[None]
+    options: Any = {"skeleton": skeleton, "kpt_threshold": 0.75, "side": _TILE - 4}
+    return draw_region(pixels, region, *people, **options)
+
+
+def draw_region(
+    pixels: NDArray[np.uint8],
+    region: NDArray[Any],
+    boxes: NDArray[Any],
+    scores: NDArray[Any],
+    keypoints: NDArray[Any],
+    *,
+    skeleton: Skeleton,
+    kpt_threshold: float,
+    side: int,
+) -> NDArray[np.uint8]:
+    """The part of an image round the points ``region`` (n, 2), with people drawn on it.
+
+    Its longer side has ``side`` pixels; small parts are enlarged, but not more than four times.
+    """
+    from kptk.pipeline.results import draw_poses
+
+    origin, canvas = cut_out(pixels, region.astype(np.float32))
+    scale = min(side / max(canvas.shape[:2]), _ENLARGED)
+    height, width = (max(1, round(scale * size)) for size in canvas.shape[:2])
+    image = np.array(Image.fromarray(canvas).resize((width, height)))
+    moved = keypoints.astype(np.float32)
+    moved[..., :2] = (moved[..., :2] - origin) * scale
+    corners = ((boxes.reshape(-1, 2, 2) - origin) * scale).reshape(-1, 4).astype(np.float32)
+    people = corners, scores.astype(np.float32), moved
+    return draw_poses(image, *people, skeleton=skeleton, kpt_threshold=kpt_threshold)
 
 
 def _numbers(values: Any, count: int) -> NDArray[np.float32]:

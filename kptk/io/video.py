@@ -266,17 +266,17 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     with container:
         if set(container.format.name.split(",")) & _LISTS:
             raise InputError(f"{path} must be a video. It is a list of other files: give those.")
-        # an attached picture is the one on a record's sleeve
+        # an attached picture is no video but the image on a record's sleeve
         moving = [
             stream
             for stream in container.streams.video
             if "attached_pic" not in str(stream.disposition).lower()
         ]
         if not moving:
-            held = "sound only" if container.streams.audio else "no pictures"
+            held = "sound only" if container.streams.audio else "no frames"
             raise InputError(f"{path} must be a video. It holds {held}.")
         if moving[0].codec_context is None:
-            raise InputError(f"{path} cannot be read: this PyAV has no decoder for its pictures.")
+            raise InputError(f"{path} cannot be read: this PyAV has no decoder for its frames.")
         yield container, moving[0]
 
 

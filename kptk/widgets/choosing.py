@@ -148,11 +148,11 @@ def findings_of(labelled: Numbers, given: JointLabels) -> Findings:
     both = (before >= 0) & (after >= 0)
     return Findings(
         image_id=bundle.image_ids[people.image[rows]],
-        annotation_id=people.annotation_id[rows],
+        annotation_id=people.ids[rows],
         label=labels.label[rows],
         oks=labels.oks[rows],
         oks_given=labels.oks_given[rows],
-        owner=people.annotation_id[whose[np.nonzero(both)[0]]],
+        owner=people.ids[whose[np.nonzero(both)[0]]],
         before=before[both],
         after=after[both],
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kptk.coco import KeypointData
-from kptk.coco.load import DataFiles, check_coco
+from kptk.coco.load import check_coco
 from kptk.coco.rules import Finding, title_of
 from kptk.coco.sheets import Records, pictures_of, sheet_of
 from kptk.errors import InputError
@@ -50,19 +50,16 @@ class DatasetReport(Snapshot, w.VBox):
         self.findings: list[tuple[str, Finding]]
         if isinstance(source, KeypointData):
             split = source.split or "data"
-            files = DataFiles(
-                source.path, source.split, source.annotations_path, source.images_dir, {}, True
-            )
             self.title, self.summary = title_of(source.path, source.split), source.report.summary
             self.findings = [(split, finding) for finding in source.report.findings]
-            self._records = {split: Records(files)}
+            self._records = {split: Records(source)}
         elif isinstance(source, str | os.PathLike):
             report = check_coco(source)
             self.title, self.findings = Path(source).name, report.findings
             verdict = "no errors" if report.ok else "with errors"
             splits = ", ".join(report.reports)
             self.summary = f"{len(report.findings)} findings, {verdict}, in {splits}"
-            self._records = {split: Records(files) for split, files in report.files.items()}
+            self._records = {split: Records(data) for split, data in report.files.items()}
         else:
             raise InputError(
                 "DatasetReport takes loaded data or the path of a data set. "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kptk.analysis.bundle import Bundle, Candidates, People, crops
+from kptk.analysis.bundle import Bundle, People, Poses, crops
 from kptk.skeleton import COCO17, Skeleton
 from tests.fake_pair import PLACES
 
@@ -64,22 +64,43 @@ def bundle(
     flags = {key: np.array([p[key] for p in people], np.bool_) for key in ("crowd", "ignored")}
     boxes = _column(candidates, "box", (4,))
     anything = np.tile([-np.inf, -np.inf, np.inf, np.inf], (len(candidates), 1))
+    image_ids = np.arange(1, n_images + 1, dtype=np.int64)
+    image = _index(people)
+    width, height = IMAGE
     return Bundle(
-        "test", skeleton, np.arange(1, n_images + 1, dtype=np.int64),
-        images or [{"id": i + 1, "file_name": f"{i + 1}.png", "width": IMAGE[0],
-                    "height": IMAGE[1]} for i in range(n_images)],
-        People(
-            np.arange(101, 101 + len(people), dtype=np.int64), _index(people),
-            _column(people, "box", (4,)), _column(people, "area", ()), truth, flags["crowd"],
-            flags["ignored"] | flags["crowd"] | ~(truth[..., 2] > 0).any(axis=1),
-            _column(people, "given", (k, 3)),
+        name="test",
+        skeleton=skeleton,
+        image_ids=image_ids,
+        images=images
+        or [
+            {"id": i + 1, "file_name": f"{i + 1}.png", "width": width, "height": height}
+            for i in range(n_images)
+        ],
+        people=People(
+            image_ids=image_ids[image],
+            boxes=_column(people, "box", (4,)),
+            scores=np.ones(len(people)),
+            keypoints=truth,
+            areas=_column(people, "area", ()),
+            ids=np.arange(101, 101 + len(people), dtype=np.int64),
+            crowd=flags["crowd"],
+            image=image,
+            ignored=flags["ignored"] | flags["crowd"] | ~(truth[..., 2] > 0).any(axis=1),
+            given=_column(people, "given", (k, 3)),
         ),
-        Candidates(
-            _index(candidates), boxes, _column(candidates, "score", ()),
-            _column(candidates, "points", (k, 3)), crops(boxes, SIZE) if two_stage else anything,
+        candidates=Poses.of(
+            image_ids,
+            _index(candidates),
+            boxes,
+            _column(candidates, "score", ()),
+            _column(candidates, "points", (k, 3)),
+            crops(boxes, SIZE) if two_stage else anything,
         ),
-        threshold, SIZE, two_stage, {},
-    )  # fmt: skip
+        threshold=threshold,
+        input_size=SIZE,
+        two_stage=two_stage,
+        provenance={},
+    )
 
 
 def _column(records: Sequence[dict[str, Any]], key: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -63,10 +63,10 @@ def test_boxes_cut_at_the_hips_are_box_limited_and_never_pose(share: float) -> N
     options = AnalysisOptions(oks_threshold=0.85, match_iou=0.3)
     bundle = made(Faults(hips=share), 3)
     # a flawless pose model: within its crop every joint is as near as can be
-    owner = assign(bundle, bundle.candidates.score > 0, options.match_iou).person
+    owner = assign(bundle, bundle.candidates.scores > 0, options.match_iou).person
     poses = rank_candidates(bundle, options).poses
     ideal = idealise(bundle, poses, owner[poses.candidate], "perfect", options)
-    bundle.candidates.points[poses.candidate] = ideal.points
+    bundle.candidates.keypoints[poses.candidate] = ideal.keypoints
     labels = label_people(bundle, options).label[bundle.evaluated]
     assert (labels == "box-limited").sum() > 20
     assert not np.isin(labels, ["pose", "box-sensitive", "wrong-person"]).any()
@@ -75,9 +75,9 @@ def test_boxes_cut_at_the_hips_are_box_limited_and_never_pose(share: float) -> N
 def test_joints_stay_in_their_crops() -> None:
     bundle = made(NO_FAULTS, 4, 40)
     found = bundle.candidates
-    low, high = found.crop[:, None, :2], found.crop[:, None, 2:]
-    assert (found.points[..., :2] >= low - 1e-9).all()
-    assert (found.points[..., :2] <= high + 1e-9).all()
+    low, high = found.crops[:, None, :2], found.crops[:, None, 2:]
+    assert (found.keypoints[..., :2] >= low - 1e-9).all()
+    assert (found.keypoints[..., :2] <= high + 1e-9).all()
     assert bundle.people.has_given.all()
 
 
@@ -85,14 +85,14 @@ def test_worlds_look_like_annotations() -> None:
     world = draw_world(300, np.random.default_rng(0))
     people = world.people
     assert (np.diff(people.image) >= 0).all()
-    box = people.box
+    box = people.boxes
     assert (box >= 0).all() and (box[:, ::2] <= WIDTH).all() and (box[:, 1::2] <= HEIGHT).all()
-    there = people.points[people.labelled]
+    there = people.keypoints[people.labelled_keypoints]
     assert ((there[:, :2] >= 0) & (there[:, :2] <= (WIDTH, HEIGHT))).all()
-    assert np.isnan(people.points[~people.labelled][:, :2]).all()
-    assert set(np.unique(people.points[..., 2])) == {0, 1, 2}
+    assert np.isnan(people.keypoints[~people.labelled_keypoints][:, :2]).all()
+    assert set(np.unique(people.keypoints[..., 2])) == {0, 1, 2}
     assert people.ignored.any() and not people.ignored.all()
-    assert (people.area[~people.ignored] >= 32**2).all()
+    assert (people.areas[~people.ignored] >= 32**2).all()
 
 
 def test_a_seed_gives_the_same_data() -> None:

@@ -18,8 +18,8 @@ import kptk.io.video
 from kptk.cli import app
 from kptk.demo import demo_images
 from kptk.io.video import Sampling, probe, read_frames
+from tests.clips import cut, write_clip, write_sound
 from tests.tiny_models import BOX, SCORE, write_pipeline
-from tests.video.clips import cut, write_clip, write_sound
 
 
 def predict(*arguments: object) -> Result:

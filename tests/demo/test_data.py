@@ -55,7 +55,7 @@ def test_demo_path_without_a_checkout_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kptk.demo, "__file__", str(tmp_path / "a" / "b" / "__init__.py"))
-    with pytest.raises(DataError, match=r"kptk\.demo\.make --demo"):
+    with pytest.raises(DataError, match=r"tools\.render\.make --demo"):
         demo_path("day")
 
 

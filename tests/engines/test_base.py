@@ -1,4 +1,4 @@
-"""Device strings, thread counts, and batches in parts: what each run gets, where, in which order."""
+"""Device strings, thread counts, and batches in parts: what each run gets, where, in what order."""
 
 from __future__ import annotations
 

@@ -421,7 +421,8 @@ def test_an_official_model_without_paddle_says_what_to_install(
 
 def test_an_onnx_file_needs_no_paddle(onnx_model: ModelDir) -> None:
     code = (
-        "import sys; from kptk.engines.load import load_engine; from kptk.models.modeldir import ModelDir;"
+        "import sys; from kptk.engines.load import load_engine;"
+        "from kptk.models.modeldir import ModelDir;"
         "load_engine(ModelDir.open(sys.argv[1])); print('paddle' in sys.modules)"
     )
     root = Path(kptk.engines.load.__file__).parent.parent

@@ -32,13 +32,13 @@ def content_of(bundle: Bundle) -> dict[str, Any]:
     people = bundle.people
     annotations = []
     for g in range(len(people)):
-        x1, y1, x2, y2 = people.box[g].tolist()
+        x1, y1, x2, y2 = people.boxes[g].tolist()
         annotations.append({
             "id": g + 1, "image_id": int(bundle.image_ids[people.image[g]]), "category_id": 1,
-            "iscrowd": int(people.crowd[g]), "area": float(people.area[g]),
+            "iscrowd": int(people.crowd[g]), "area": float(people.areas[g]),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "keypoints": np.nan_to_num(people.points[g]).ravel().tolist(),
-            "num_keypoints": 0 if people.ignored[g] else int(people.labelled[g].sum()),
+            "keypoints": np.nan_to_num(people.keypoints[g]).ravel().tolist(),
+            "num_keypoints": 0 if people.ignored[g] else int(people.labelled_keypoints[g].sum()),
         })  # fmt: skip
     return {"images": [{"id": int(i)} for i in bundle.image_ids], "annotations": annotations,
             "categories": [{"id": 1}]}  # fmt: skip
@@ -63,10 +63,10 @@ def ranked(records: list[dict[str, Any]], scoring: Scoring, bundle: Bundle) -> l
 def test_end_to_end_equals_the_evaluation(seed: int, threshold: float) -> None:
     bundle = random_bundle(seed)
     rows = bundle.candidates
-    records = records_of(bundle, rows.image, rows.points, rows.score, rows.crop)
+    records = records_of(bundle, rows.image, rows.keypoints, rows.scores, rows.crops)
     scored = ranked(records, Scoring("ppdet", 0.9, threshold), bundle)
     poses = rank_candidates(bundle, OPTIONS).kept(threshold)
-    assert sorted(poses.score) == pytest.approx(sorted(record["score"] for record in scored))
+    assert sorted(poses.scores) == pytest.approx(sorted(record["score"] for record in scored))
     expected = coco_stats(content_of(bundle), scored, "keypoints", bundle.skeleton.sigmas)
     actual = statistics(match_poses(bundle, poses, OPTIONS))
     assert actual == pytest.approx({name: expected[name] for name in METRICS}, abs=1e-12)
@@ -76,10 +76,10 @@ def test_end_to_end_equals_the_evaluation(seed: int, threshold: float) -> None:
 def test_given_equals_the_evaluation(seed: int) -> None:
     bundle = random_bundle(seed)
     people = bundle.people
-    rows = np.flatnonzero(people.labelled.any(axis=1) & ~people.crowd)
+    rows = np.flatnonzero(people.labelled & ~people.crowd)
     ones = np.ones(len(rows))
     records = records_of(
-        bundle, people.image[rows], people.given[rows], ones, bundle.given_crop[rows]
+        bundle, people.image[rows], people.given[rows], ones, bundle.given_crops[rows]
     )
     scored = ranked(records, Scoring(), bundle)
     expected = coco_stats(content_of(bundle), scored, "keypoints", bundle.skeleton.sigmas)
@@ -102,7 +102,7 @@ def test_a_candidate_below_the_threshold_suppresses_nothing() -> None:
     better = found(BOX, 0.4)
     better["points"][:, 2] = 1.0
     bundle = make([person(BOX)], [found(BOX, 0.5), better])
-    bundle.candidates.points[0, :, 2] = 0.3
+    bundle.candidates.keypoints[0, :, 2] = 0.3
     ranking = rank_candidates(bundle, OPTIONS)
     assert ranking.kept(0.5).candidate.tolist() == [0]
     assert ranking.kept(0.01).candidate.tolist() == [1]
@@ -111,7 +111,7 @@ def test_a_candidate_below_the_threshold_suppresses_nothing() -> None:
 def test_a_file_of_poses_is_taken_as_it_is() -> None:
     bundle = make([person(BOX)], [found(BOX, 0.9), found(BOX, 0.8)], two_stage=False)
     poses = rank_candidates(bundle, OPTIONS).kept()
-    assert poses.score.tolist() == [0.9, 0.8]
+    assert poses.scores.tolist() == [0.9, 0.8]
 
 
 def test_candidates_without_a_pose_are_left_out() -> None:

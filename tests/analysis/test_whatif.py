@@ -149,10 +149,10 @@ def test_nothing_leaves_the_crop() -> None:
     someone = person(ONE)
     someone["points"][:16, 2] = 0
     bundle = make([someone], [found((*ONE[:3], 205), points=pose(ONE, 0.9))])
-    bundle.candidates.points[0, 16, 1] = 225
+    bundle.candidates.keypoints[0, 16, 1] = 225
     options = AnalysisOptions(good_similarity=0.87)
     assert changes(bundle, options)["right_ankle"].values["AP"] == pytest.approx(0.3)
-    bundle.candidates.crop[0, 3] = 400
+    bundle.candidates.crops[0, 3] = 400
     assert changes(bundle, options)["right_ankle"].values["AP"] == pytest.approx(0.8)
 
 

@@ -480,3 +480,11 @@ def test_full_report_of_loaded_data(tmp_path: Path) -> None:
     assert data.report.ok
     assert data.report.to_pandas()["count"].tolist() == [1, 1, 1]
     assert "<table>" in data.report._repr_html_()
+
+
+def test_the_report_s_former_name_still_works_and_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="CheckReport"):
+        former = kptk.coco.DatasetReport
+    assert former is kptk.coco.CheckReport
+    with pytest.raises(AttributeError, match="no attribute 'Report'"):
+        _ = kptk.coco.Report

@@ -47,23 +47,23 @@ def test_people_of_an_evaluation(evaluation: kptk.Evaluation) -> None:
     """By image, then as in the file; what is not labelled is NaN."""
     bundle = kptk.analyze(evaluation).bundle
     people = bundle.people
-    assert people.annotation_id.tolist() == [2, 3, 4, 1]
+    assert people.ids.tolist() == [2, 3, 4, 1]
     assert bundle.image_ids[people.image].tolist() == [1, 1, 1, 2]
-    assert people.box[0].tolist() == list(A)
+    assert people.boxes[0].tolist() == list(A)
     assert people.ignored.tolist() == [False, True, True, False]
     assert people.crowd.tolist() == [False, False, True, False]
-    assert np.isnan(people.points[1, :, :2]).all()
+    assert np.isnan(people.keypoints[1, :, :2]).all()
     assert people.has_given.tolist() == [True, True, False, True]
-    np.testing.assert_allclose(people.given[0, :, :2], people.points[0, :, :2], atol=1e-4)
+    np.testing.assert_allclose(people.given[0, :, :2], people.keypoints[0, :, :2], atol=1e-4)
 
 
 def test_candidates_of_an_evaluation(evaluation: kptk.Evaluation) -> None:
     """By image, then score; the crop of a 40 x 80 box: by hand 60 x 80, times 1.25."""
     bundle = kptk.analyze(evaluation).bundle
     found = bundle.candidates
-    np.testing.assert_allclose(found.score, [0.9, 0.3, 0.8], rtol=1e-6)
-    np.testing.assert_allclose(found.box, [A, B, C])
-    np.testing.assert_allclose(found.crop[0], [30 - 37.5, 50 - 50, 30 + 37.5, 50 + 50])
+    np.testing.assert_allclose(found.scores, [0.9, 0.3, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(found.boxes, [A, B, C])
+    np.testing.assert_allclose(found.crops[0], [30 - 37.5, 50 - 50, 30 + 37.5, 50 + 50])
     assert bundle.threshold == 0.5
     assert bundle.detected.tolist() == [True, False, True]
     assert bundle.two_stage
@@ -77,9 +77,9 @@ def test_saved_predictions_give_the_same(
     folder = evaluation.save(tmp_path / "saved")
     again = kptk.analyze(predictions=folder, annotations=data.annotations_path).bundle
     bundle = kptk.analyze(evaluation).bundle
-    for name in ("annotation_id", "image", "box", "area", "points", "ignored", "given"):
+    for name in ("ids", "image", "boxes", "areas", "keypoints", "ignored", "given"):
         np.testing.assert_array_equal(getattr(again.people, name), getattr(bundle.people, name))
-    for name in ("image", "box", "score", "points", "crop"):
+    for name in ("image", "boxes", "scores", "keypoints", "crops"):
         np.testing.assert_array_equal(
             getattr(again.candidates, name), getattr(bundle.candidates, name)
         )
@@ -92,11 +92,11 @@ def test_results_without_boxes() -> None:
     bundle = kptk.analyze(predictions=records, annotations=document(PEOPLE, 2)).bundle
     assert not bundle.two_stage
     assert bundle.detected.all()
-    assert np.isnan(bundle.candidates.points[1, 0, :2]).all()
-    assert bundle.candidates.points[1, 0, 2] == 0
+    assert np.isnan(bundle.candidates.keypoints[1, 0, :2]).all()
+    assert bundle.candidates.keypoints[1, 0, 2] == 0
     points = np.array(PEOPLE[1]["keypoints"]).reshape(-1, 3)
     expected = [*points[:, :2].min(axis=0), *points[:, :2].max(axis=0)]
-    np.testing.assert_allclose(bundle.candidates.box[0], expected)
+    np.testing.assert_allclose(bundle.candidates.boxes[0], expected)
 
 
 def test_results_with_boxes_of_any_pipeline() -> None:
@@ -109,7 +109,7 @@ def test_results_with_boxes_of_any_pipeline() -> None:
     ).bundle  # fmt: skip
     assert bundle.two_stage
     assert bundle.people.has_given.tolist() == [True, False, False, True]
-    np.testing.assert_allclose(bundle.candidates.crop[0], [30 - 50, 0, 30 + 50, 100])
+    np.testing.assert_allclose(bundle.candidates.crops[0], [30 - 50, 0, 30 + 50, 100])
     alone = kptk.analyze(predictions=records, annotations=document(PEOPLE, 2)).bundle
     assert any("no verdict" in note for note in alone.notes)
     assert any("every box counts as a detection" in note for note in alone.notes)

@@ -1,19 +1,104 @@
-"""Slices: groups, rates and their order by hand; the traits of people."""
+"""Errors taken away one after another: precision against recall after each step."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import kptk
 from kptk.analysis.labels import crowding, hidden, truncation, wilson
-from kptk.analysis.tables import brightness, group_texts, person_columns, slice_table
+from kptk.analysis.options import AnalysisOptions
+from kptk.analysis.tables import (
+    brightness,
+    group_texts,
+    person_columns,
+    slice_table,
+    stacked_curves,
+)
 from kptk.errors import InputError
-from tests.analysis.bundles import IMAGE, bundle, person, pose
+from tests.analysis.bundles import IMAGE, bundle, found, person, pose, random_bundle
+from tests.fake_pair import document, fake_pipeline, write_data
+from tests.fake_pair import person as annotation
 
-A = (100, 100, 200, 400)
+OPTIONS = AnalysisOptions()
+A, B, FAR = (100, 100, 200, 400), (300, 100, 400, 400), (460, 100, 560, 400)
+AREA = 30_000.0
+
+
+def shifted(box: tuple[int, ...], joints: slice, by: float) -> np.ndarray:
+    points = pose(box, 0.9)
+    points[joints, 0] += by
+    return points
+
+
+def means(*arguments: object, threshold: float = 0.5) -> dict[str, float]:
+    curves = stacked_curves(*arguments, threshold)  # type: ignore[arg-type]
+    return {str(name): float(value) for name, value in curves.mean().items()}
+
+
+def test_perfect_pipeline_has_nothing_to_take_away() -> None:
+    after = means(bundle([person(A)], [found(A)]), OPTIONS)
+    assert after["as it is"] == pytest.approx(1) and after["missed people added"] == 1
+
+
+def test_missed_person_is_the_last_area() -> None:
+    """Two people, one found: recall ends at .5, so 51 of COCO's 101 recalls have precision 1."""
+    after = means(bundle([person(A), person(B)], [found(A)]), OPTIONS)
+    assert after["as it is"] == after["false alarms dropped"] == pytest.approx(51 / 101)
+    assert after["missed people added"] == 1
+
+
+def test_false_alarm_is_an_area_of_its_own() -> None:
+    """The false alarm has the better score: precision 1/2 throughout, 1 once it is gone."""
+    scene = bundle([person(A)], [found(A, 0.6), found(FAR, 0.9)])
+    after = means(scene, OPTIONS)
+    assert after["as it is"] == after["boxes fixed"] == pytest.approx(0.5)
+    assert after["false alarms dropped"] == pytest.approx(1)
+
+
+def test_missed_joints_are_charged_to_miss() -> None:
+    """Ten of 17 joints far off: OKS 7/17 < .5. Fixing jitter changes nothing, fixing miss all."""
+    points = shifted(A, slice(0, 10), 300.0)
+    after = means(bundle([person(A)], [found(A, points=points)]), OPTIONS)
+    assert after["as it is"] == after["swap fixed"] == pytest.approx(0)
+    assert after["miss fixed"] == pytest.approx(1)
+
+
+def test_bad_box_is_charged_to_boxes() -> None:
+    """A box on the head alone: its joints stay in its crop, the true box makes all right."""
+    head = (100, 100, 200, 180)
+    after = means(bundle([person(A)], [found(head, points=pose(head))]), OPTIONS, threshold=0.9)
+    assert after["miss fixed"] == pytest.approx(0)
+    assert after["boxes fixed"] == pytest.approx(1)
+
+
+def test_as_it_is_equals_the_evaluation() -> None:
+    """The first curve's mean is AP50 of the oracle game's v(nobody)."""
+    from kptk.analysis.oracle import play
+
+    for seed in range(3):
+        scene = random_bundle(seed)
+        expected = play(scene, OPTIONS).values["attainable"][""]
+        assert means(scene, OPTIONS)["as it is"] == pytest.approx(expected["AP50"], abs=1e-12)
+        after = means(scene, OPTIONS, threshold=0.75)
+        assert after["as it is"] == pytest.approx(expected["AP75"], abs=1e-12)
+
+
+def test_without_boxes_there_is_no_step_for_them() -> None:
+    names = list(stacked_curves(random_bundle(1, two_stage=False), OPTIONS).columns)
+    assert "boxes fixed" not in names and names[-1] == "missed people added"
+
+
+def test_other_thresholds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"one of \.5, \.55"):
+        stacked_curves(bundle([person(A)], [found(A)]), OPTIONS, 0.42)
+
+
+# Slices: groups, rates and their order by hand; the traits of people.
 
 
 def test_rates_and_order() -> None:
@@ -153,3 +238,48 @@ def test_brightness() -> None:
     found = brightness(scene, read)
     np.testing.assert_allclose(found, [0.299, 0.1495, np.nan])
     assert calls == [1, 3]
+
+
+# The threshold sweep: each row is what kptk.evaluate says with that threshold.
+
+
+W, X, Y, Z = (10, 10, 50, 90), (60, 10, 100, 90), (110, 10, 150, 90), (20, 20, 60, 95)
+# on image 2: background at .6, one person at .3, the same again at .2; nobody finds Z on image 3
+FOUND = {
+    1: [(*W, 0.75), (*X, 0.8)],
+    2: [(150, 50, 190, 90, 0.6), (*Y, 0.3), (112, 12, 152, 92, 0.2)],
+}
+
+
+@pytest.fixture
+def evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[kptk.Evaluation, kptk.KeypointData]:
+    monkeypatch.setenv("KPTK_PROGRESS", "0")
+    people = [annotation(1, 1, W), annotation(2, 1, X), annotation(3, 2, Y), annotation(4, 3, Z)]
+    data = kptk.load_coco(write_data(tmp_path / "set", document(people, 3)), split="val")
+    return kptk.evaluate(fake_pipeline(FOUND), data), data
+
+
+def test_equals_evaluation(evaluated: tuple[kptk.Evaluation, kptk.KeypointData]) -> None:
+    """AP by pycocotools on the same saved predictions."""
+    ev, data = evaluated
+    sweep = kptk.analyze(ev).sweep.set_index("threshold")
+    for threshold in (0.2, 0.25, 0.5, 0.65, 0.75):
+        expected = kptk.evaluate(
+            predictions=ev.predictions, annotations=data, det_threshold=threshold
+        )
+        assert expected.end_to_end is not None
+        for name in ("AP", "AP50", "AP75"):
+            assert sweep[name][threshold] == pytest.approx(expected.end_to_end[name], abs=1e-12)
+
+
+def test_rates_by_hand(evaluated: tuple[kptk.Evaluation, kptk.KeypointData]) -> None:
+    sweep = kptk.analyze(evaluated[0]).sweep.set_index("threshold")
+    thresholds = [0.2, 0.5, 0.75, 0.8, 0.95]
+    assert sweep["missed"][thresholds].tolist() == [1, 2, 2, 3, 4]
+    assert sweep["recall"][thresholds].tolist() == [0.75, 0.5, 0.5, 0.25, 0]
+    assert sweep["precision"][0.25] == pytest.approx(3 / 4)
+    assert sweep["precision"][0.5] == pytest.approx(2 / 3)
+    assert np.isnan(sweep["precision"][0.95])
+    assert sweep.index[sweep["chosen"]].tolist() == [0.5]

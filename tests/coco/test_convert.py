@@ -321,7 +321,7 @@ def test_two_splits_never_share_a_file_by_accident(tmp_path: Path) -> None:
     (tmp_path / "two" / "a.png").write_bytes(png(77))
     out = tmp_path / "out"
     convert(tmp_path / "one", out, source_format="labelme", split="train")
-    with pytest.raises(DataError, match="another picture"):
+    with pytest.raises(DataError, match="another image"):
         convert(tmp_path / "two", out, source_format="labelme", split="val")
 
 
