@@ -233,7 +233,8 @@ def _parse(text: str, source: str, path: Path | None) -> PipelineConfig:
             where = f"{key} of {section} in {source}"
             models.append(_locate(getattr(part, key), where, folder, directory=key == "model_dir"))
         config = PipelineConfig(
-            *models,
+            det_model=models[0],
+            kpt_model=models[1],
             det_batch_size=det.batch_size,
             kpt_batch_size=kpt.batch_size,
             det_threshold=det.threshold,
