@@ -36,6 +36,7 @@ DOCUMENTS += ["docs/from_paddlex.md", "notebooks/01_quick_start.ipynb"]
 # Packages whose import name is not their own.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "lazy_loader": "lazy-loader",
     "cv2": "opencv-python-headless",
     "paddle": "paddlepaddle",
     "ppdet": "paddledet",
@@ -45,7 +46,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 # Always there with a declared package: ipywidgets brings two, fastapi is made of the third.
-TRANSITIVE = {"IPython", "traitlets", "starlette"}
+TRANSITIVE = {"IPython", "traitlets", "starlette", "markupsafe"}
 
 
 def project() -> dict[str, Any]:
