@@ -195,18 +195,16 @@ class Evaluation:
         """
         import pandas as pd
 
-        rows = []
-        for name, scores in self.sections.items():
-            counts = scores.provenance["counts"]
-            rows.append(
-                {
-                    "section": name,
-                    "box_source": scores.provenance["box_source"],
-                    "score_mode": scores.provenance["score_mode"],
-                    **{key: counts[key] for key in ("images", "evaluated", "results")},
-                    **{key: scores.stats.get(key, math.nan) for key in _COLUMNS},
-                }
-            )
+        rows = [
+            {
+                "section": name,
+                "box_source": scores.provenance["box_source"],
+                "score_mode": scores.provenance["score_mode"],
+                **{n: scores.provenance["counts"][n] for n in ("images", "evaluated", "results")},
+                **{n: scores.stats.get(n, math.nan) for n in _COLUMNS},
+            }
+            for name, scores in self.sections.items()
+        ]
         return pd.DataFrame(rows)
 
     def plot_precision_recall(self, ax: Axes | None = None) -> Axes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -38,6 +39,7 @@ Format = Literal["old", "new"]
 BatchSize = Annotated[int, Field(ge=1)]
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 StrPath = str | os.PathLike[str]
+Spell = Callable[[Path], str]  # how a model directory is written in a file
 
 
 @dataclass(frozen=True)
@@ -376,13 +378,14 @@ def swap_weights(
     form = "old" if "Pipeline" in data else "new"
     if to_format not in (None, form):
         data = _to_new(data, folder) if form == "old" else _to_old(data, folder, chosen)
+    spell = partial(_spelled, target=target, relative=relative)
     for kind, keys in _KEYS.items():
         is_new = "SubModules" in data
         section = data["SubModules"][keys.section] if is_new else data["Pipeline"]
         if kind in chosen:
-            _set_model(section, keys, chosen[kind], target, relative)
+            _set_model(section, keys, chosen[kind], spell)
         elif not folder or folder.resolve() != target.absolute().parent.resolve():
-            _keep_reachable(section, keys, folder, target, relative)
+            _keep_reachable(section, keys, folder, spell)
     out = StringIO()
     yaml.dump(data, out)
     with writing(target, ConfigError) as temporary:
@@ -437,10 +440,8 @@ def _load_with_comments(text: str, source: str) -> tuple[Any, Any]:
     return yaml, data
 
 
-def _set_model(
-    section: Any, keys: _Keys, model: ModelDir | str, target: Path, relative: bool
-) -> None:
-    written = model if isinstance(model, str) else _spelled(model.path, target, relative)
+def _set_model(section: Any, keys: _Keys, model: ModelDir | str, spell: Spell) -> None:
+    written = model if isinstance(model, str) else spell(model.path)
     if keys.model in section:
         section[keys.model] = written
     elif isinstance(model, str):
@@ -452,9 +453,7 @@ def _set_model(
         section["model_dir"] = written
 
 
-def _keep_reachable(
-    section: Any, keys: _Keys, folder: Path | None, target: Path, relative: bool
-) -> None:
+def _keep_reachable(section: Any, keys: _Keys, folder: Path | None, spell: Spell) -> None:
     """Spell a model that is not swapped so that it is found from the new file's folder."""
     key = next((k for k in (keys.model, "model_dir", "model_name") if section.get(k)), "")
     value = section.get(key)
@@ -462,7 +461,7 @@ def _keep_reachable(
         return
     found = None if os.path.isabs(value) else _find(value, folder)
     if found is not None:
-        section[key] = _spelled(found, target, relative)
+        section[key] = spell(found)
 
 
 def _spelled(path: Path, target: Path, relative: bool) -> str:
