@@ -46,7 +46,6 @@ from kptk.evaluation.scores import (
 from kptk.files import file_hash
 from kptk.inputs import check_batch_size
 from kptk.pipeline.pipeline import Pipeline, create_pipeline
-from kptk.pipeline.pose import PoseModel
 from kptk.skeleton import COCO17
 from kptk.stored import is_run_folder, read_predictions
 
@@ -197,13 +196,10 @@ def _prepare(
         return pipe
     if pipe.pose is None:
         raise InputError("flip and udp are for keypoint models. This pipeline has none.")
-    chosen = copy(pipe)
-    chosen.pose = PoseModel(
-        pipe.pose.model,
-        pipe.pose.engine,
-        flip=pipe.pose.flip if flip is None else flip,
-        udp=pipe.pose.udp if udp is None else udp,
-    )
+    chosen, pose = copy(pipe), copy(pipe.pose)
+    pose.flip = pose.flip if flip is None else flip
+    pose.udp = pose.udp if udp is None else udp
+    chosen.pose = pose
     return chosen
 
 
@@ -213,11 +209,9 @@ def first_images(data: KeypointData, count: int | None) -> KeypointData:
     Raises:
         InputError: ``count`` is no whole number from 1 up.
     """
-    return (
-        data
-        if count is None
-        else data.subset(data.image_ids[: check_batch_size(count, "max_images")])
-    )
+    if count is None:
+        return data
+    return data.subset(data.image_ids[: check_batch_size(count, "max_images")])
 
 
 def evaluate_pipeline(
