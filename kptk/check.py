@@ -27,6 +27,7 @@ from kptk.engines.load import ENGINES, load_engine
 from kptk.engines.onnx import session_options
 from kptk.engines.paddle import import_paddle, paddle_devices
 from kptk.errors import KptkError, ModelError, nearest
+from kptk.files import packaged_yaml
 from kptk.io.images import read_image
 from kptk.models import zoo
 from kptk.models.catalog import ARCHITECTURES, MODELS
@@ -129,13 +130,11 @@ def try_model(
         try:
             run = _trial(found, load_engine(found, engine=name, device="cpu"), image)
             answer = run()
+            wrong = _wrong_shape(found, answer)
         except KptkError as error:
-            checks.append(Check(title, False, _one_line(error)))
-            continue
+            wrong = _one_line(error)
         except Exception as error:  # an engine may raise anything: that is the diagnosis
-            checks.append(Check(title, False, f"{type(error).__name__}: {_one_line(error)}"))
-            continue
-        wrong = _wrong_shape(found, answer)
+            wrong = f"{type(error).__name__}: {_one_line(error)}"
         if wrong:
             checks.append(Check(title, False, wrong))
             continue
@@ -304,10 +303,10 @@ class ModelReport:
         """The report as plain values."""
         return {
             "ok": self.ok,
-            "path": None if self.path is None else str(self.path),
-            "name": None if self.model is None else self.model.name,
-            "kind": None if self.model is None else self.model.kind,
-            "input_size": None if self.model is None else list(self.model.input_size),
+            "path": self.path and str(self.path),
+            "name": self.model and self.model.name,
+            "kind": self.model and self.model.kind,
+            "input_size": self.model and list(self.model.input_size),
             "findings": [vars(finding) for finding in self.findings],
             "checks": [vars(check) for check in self.checks],
         }
@@ -336,102 +335,62 @@ def check_model(
         advice = "Look at the folder, or export the model again (kptk export)."
         return ModelReport(None, None, (ModelFinding("error", _one_line(error), advice),), ())
     checks = tuple(try_model(found.path, image))
-    findings = [*_trial_findings(checks), *_paddlex_findings(found), *_input_findings(found)]
+    findings = [*_trial_findings(checks), *_model_findings(found)]
     findings.sort(key=lambda finding: list(_MARKS).index(finding.severity))
     return ModelReport(found.path, found, tuple(findings), checks)
 
 
 def _trial_findings(checks: tuple[Check, ...]) -> Iterator[ModelFinding]:
     """What the engines said, and which of them were not asked."""
-    for check in checks:
-        if not check.ok:
-            advice = "Fetch or export the model again, or use another engine."
-            if "against" in check.name:
-                advice = "The files may be of two different exports: export the model again "
-                advice += "(kptk export)."
-            yield ModelFinding("error", f"{check.name}: {check.detail}.", advice)
+    for check in (check for check in checks if not check.ok):
+        advice = "Fetch or export the model again, or use another engine."
+        if "against" in check.name:
+            advice = "The files may be of two different exports: export the model again "
+            advice += "(kptk export)."
+        yield ModelFinding("error", f"{check.name}: {check.detail}.", advice)
     tried = {check.name.rpartition(" by ")[2] for check in checks}
     untried = [name for name in installed_engines() if name not in tried]
     if untried and tried:
         yield ModelFinding("note", f"Not tried, for lack of its files: {', '.join(untried)}.")
 
 
-def _paddlex_findings(model: ModelDir) -> Iterator[ModelFinding]:
-    """What PaddleX would refuse: files' names, the model's name, missing labels."""
-    if not (model.path / "inference.yml").is_file():
-        yield ModelFinding(
-            "warning",
-            "The files have PaddleDetection's names (infer_cfg.yml, model.pdmodel): PaddleX does "
-            "not find them.",
-            "kptk reads them. For PaddleX, export the weights with kptk export.",
-        )
-    elif model.paddle is None:
-        yield ModelFinding(
-            "warning",
-            f"The folder holds {'ONNX' if model.onnx else 'OpenVINO'} only; PaddleX looks for "
-            "inference.json (or .pdmodel) with inference.pdiparams.",
-            "kptk reads it. For PaddleX, export the training weights with kptk export.",
-        )
-    elif model.paddle[0].name not in _PADDLEX_FILES:
-        yield ModelFinding(
-            "warning",
-            f"PaddleX looks for {' or '.join(_PADDLEX_FILES)}; the program is "
-            f"{model.paddle[0].name}.",
-            "Rename it and its .pdiparams.",
-        )
-    if model.name not in ARCHITECTURES:
-        fitting = [name for name in ARCHITECTURES if MODELS[name].kind == model.kind]
-        yield ModelFinding(
-            "warning",
-            f"Global.model_name must be an official name for PaddleX. It is {model.name!r}."
-            f"{nearest(model.name, ARCHITECTURES)}",
-            f"In the configuration file, set it to one of {', '.join(fitting)}.",
-        )
-    elif MODELS[model.name].kind != model.kind:
-        yield ModelFinding(
-            "error",
-            f"Global.model_name says {model.name}, but the preprocessing is that of a "
-            f"{model.kind} model.",
-            "Correct the name in the configuration file, or put the right file there.",
-        )
-    if not model.labels:
-        needed = ": PaddleX's detection needs it" if model.kind == "detection" else ""
-        yield ModelFinding(
-            "warning",
-            f"label_list is missing{needed}.",
-            "Add label_list: [pedestrian] (a detector) or [keypoint] to the configuration file.",
-        )
-
-
-def _input_findings(model: ModelDir) -> Iterator[ModelFinding]:
-    """What does not fit the network's input: sizes, and how pixels are normalised."""
-    spec = MODELS.get(model.name)
-    height, width = model.input_size
-    if spec and spec.kind == "keypoint" == model.kind and spec.input_size != model.input_size:
-        yield ModelFinding(
-            "warning",
-            f"{model.name} is published for inputs of {spec.input_size[0]} x "
-            f"{spec.input_size[1]}; this one takes {height} x {width} (height x width).",
-            "That is right if it was trained so; else correct trainsize, which is [width, height].",
-        )
-    graph = _graph_size(model)
-    if graph not in (None, model.input_size):
-        yield ModelFinding(
-            "error",
-            f"The graph takes images of {graph[0]} x {graph[1]}; the preprocessing makes "
-            f"{height} x {width} (height x width).",
-            "Correct target_size ([height, width]) or trainsize ([width, height]), or export the "
-            "model again.",
-        )
-    known = [(_MEAN, _STD)] + [((0,) * 3, (1,) * 3)] * (model.kind == "detection")
-    found = (model.mean, model.std)
-    if not (model.is_scale and any(np.allclose(found, pair, atol=1e-3) for pair in known)):
-        yield ModelFinding(
-            "warning",
-            "Pixels are normalised in another way than in the published models (mean "
-            f"{model.mean}, std {model.std}, {'' if model.is_scale else 'not '}divided by 255).",
-            "That is right if the model was trained so.",
-        )
+def _model_findings(model: ModelDir) -> Iterator[ModelFinding]:
+    """What PaddleX would refuse, and what does not fit the network's input."""
+    spec, graph = MODELS.get(model.name), _graph_size(model)
+    size = spec.input_size if spec and spec.kind == "keypoint" else None
+    official = model.name in ARCHITECTURES
+    has_names = (model.path / "inference.yml").is_file()
+    program = model.paddle[0].name if model.paddle else None
+    pose = model.kind == "keypoint"
+    known = [(_MEAN, _STD)] if pose else [(_MEAN, _STD), ((0,) * 3, (1,) * 3)]
+    normal = any(np.allclose((model.mean, model.std), pair, atol=1e-3) for pair in known)
+    found = {
+        "PaddleDetection names": not has_names,
+        "no Paddle files": has_names and program is None,
+        "program name": has_names and program not in (None, *_PADDLEX_FILES),
+        "unofficial name": not official,
+        "other kind": official and spec is not None and spec.kind != model.kind,
+        "no labels": not model.labels,
+        "unpublished size": pose and size is not None and size != model.input_size,
+        "other graph size": graph not in (None, model.input_size),
+        "other normalisation": not (model.is_scale and normal),
+    }
+    values = {
+        "model": model,
+        "spec": spec,
+        "graph": graph,
+        "program": program,
+        "format": "ONNX" if model.onnx else "OpenVINO",
+        "programs": " or ".join(_PADDLEX_FILES),
+        "hint": nearest(model.name, ARCHITECTURES),
+        "fitting": ", ".join(name for name in ARCHITECTURES if MODELS[name].kind == model.kind),
+        "needed": "" if pose else ": PaddleX's detection needs it",
+        "not_scaled": "" if model.is_scale else "not ",
+    }
+    texts = packaged_yaml("check", "findings")
+    for name in (name for name, holds in found.items() if holds):
+        severity, message, advice = (text.format(**values) for text in texts[name].values())
+        yield ModelFinding(severity, message, advice)
 
 
 def _graph_size(model: ModelDir) -> tuple[int, int] | None:

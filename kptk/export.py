@@ -14,12 +14,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jinja2 import Template
 from numpy.typing import NDArray
 
 from kptk.check import ModelReport, check_model, usable_engines
@@ -75,26 +75,12 @@ class _Words(NamedTuple):
 
     measured: str
     unit: str
-    left_in_float: str
-    option: str
     section: str
 
 
 _WORDS = {
-    "detection": _Words(
-        measured="the boxes",
-        unit="an image",
-        left_in_float="all but convolutions; of these the sum over distances in the head",
-        option="--det-model",
-        section="detector",
-    ),
-    "keypoint": _Words(
-        measured="the keypoints on ground-truth boxes",
-        unit="a person (batches of 16)",
-        left_in_float="all but convolutions; of these the depthwise ones",
-        option="--kpt-model",
-        section="pose",
-    ),
+    "detection": _Words("the boxes", "an image", "detector"),
+    "keypoint": _Words("the keypoints on ground-truth boxes", "a person (batches of 16)", "pose"),
 }
 
 
@@ -233,11 +219,27 @@ def export_edge(
             )
         ap = None
         if data is not None:
-            ap = _both(_accuracy(one, data, max_images, progress) for one in (source, made))
+            section = _WORDS[source.kind].section
+            pipelines = (create_model(one.path, device="cpu") for one in (source, made))
+            measured = (
+                evaluate(p, data, max_images=max_images, progress=progress) for p in pipelines
+            )
+            ap = _both(found.sections[section]["AP"] for found in measured)
         size = (megabytes(source), megabytes(made))
         calibrated = f"{len(samples)} images, {method}" if format.endswith("-int8") else None
-        card = _card(source, format, calibrated, size, ap)
-        (made.path / "README.md").write_text(card, encoding="utf-8")
+        card = source.path / "README.md"
+        text = Template(Path(__file__).with_suffix(".j2").read_text("utf-8")).render(
+            source=source,
+            digest=file_hash(*source.weights or (source.config,))[:32],
+            format=format,
+            described=FORMATS[format],
+            calibrated=calibrated,
+            size=size,
+            measured=_WORDS[source.kind].measured,
+            ap=ap,
+            card=card.read_text(encoding="utf-8") if card.is_file() else None,
+        )
+        (made.path / "README.md").write_text(text, encoding="utf-8")
         ms = _speeds(source, made)
         if target.exists():
             shutil.rmtree(target)
@@ -308,37 +310,6 @@ def _write(
     return ModelDir.open(folder)
 
 
-def _card(
-    source: ModelDir, format: str, calibrated: str | None, size: Pair, ap: Pair | None
-) -> str:
-    """The model card (README.md): no dates, paths or timings; the source's card follows."""
-    words = _WORDS[source.kind]
-    digest = file_hash(*source.weights or (source.config,))[:32]
-    rows = {
-        "": "",
-        "---": "---",
-        "made from": f"{source.path.name}, SHA-256 {digest}",
-        "architecture": source.name,
-        "input": f"{source.input_size[0]} x {source.input_size[1]} (height x width), RGB",
-        "format": FORMATS[format],
-        "size": f"{size[1]:.1f} MB (before: {size[0]:.1f})",
-    }
-    if calibrated is not None:
-        rows |= {"calibration": calibrated, "left in float32": words.left_in_float}
-    if ap is not None:
-        rows[f"AP of {words.measured}"] = f"{100 * ap[1]:.1f} (before: {100 * ap[0]:.1f})"
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    text = (
-        f"# {source.name}, {format}\n\nMade by `kptk export --format {format}`.\n\n{table}\n\n"
-        f"```bash\nkptk swap demo {words.option} path/to/this/folder --save-path mine.yaml\n```\n"
-    )
-    card = source.path / "README.md"
-    if not card.is_file():
-        return text
-    old = card.read_text(encoding="utf-8")
-    return f"{text}\nThe card of the model it was made from:\n\n{old}"
-
-
 def megabytes(model: ModelDir) -> float:
     """Size of the files that one engine needs, in units of 10^6 bytes."""
     return sum(file.stat().st_size for file in model.weights) / 1e6
@@ -373,13 +344,6 @@ def _speeds(before: ModelDir, after: ModelDir) -> dict[str, Pair]:
                 times.append(1e3 * (time.perf_counter() - began) / batch)
         found[name] = _both(statistics.median(times[1:]) for times in taken)
     return found
-
-
-def _accuracy(model: ModelDir, data: KeypointData, most: int | None, progress: bool) -> float:
-    """AP from 0 to 1: of the boxes, or of the keypoints on ground-truth boxes."""
-    pipeline = create_model(model.path, device="cpu")
-    found = evaluate(pipeline, data, max_images=most, progress=progress)
-    return float(getattr(found, _WORDS[model.kind].section)["AP"])
 
 
 def spaced(n: int, count: int) -> list[int]:
@@ -640,35 +604,27 @@ def quantize(
         inputs = inputs[:whole]  # a stride must divide their number, or ONNX Runtime refuses
     if not results:
         extra["OpTypesToExcludeOutputQuantization"] = ["Conv"]
+    log = logging.getLogger()
+    level = log.level
+    log.setLevel(logging.ERROR)  # the tool advises, at warning level, what `plain_graph` has done
     try:
-        with _errors_only():
-            quantization.quantize_static(
-                str(source),
-                str(target),
-                _Reader(inputs),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                op_types_to_quantize=["Conv"],
-                nodes_to_exclude=list(keep_float),
-                calibrate_method=quantization.CalibrationMethod[_METHODS[method]],
-                extra_options=extra,
-            )
+        quantization.quantize_static(
+            str(source),
+            str(target),
+            _Reader(inputs),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=list(keep_float),
+            calibrate_method=quantization.CalibrationMethod[_METHODS[method]],
+            extra_options=extra,
+        )
     except Exception as error:  # ONNX Runtime's tools raise whatever NumPy and ONNX do
         raise ModelError(f"{source.name} cannot be quantized by {method}: {error}") from error
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """ONNX Runtime's tool advises at warning level what `plain_graph` has done already."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
     finally:
-        root.setLevel(level)
+        log.setLevel(level)
 
 
 class _Reader:

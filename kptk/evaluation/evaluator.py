@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
@@ -43,8 +44,8 @@ from kptk.evaluation.scores import (
     score_poses,
 )
 from kptk.files import file_hash
+from kptk.inputs import check_batch_size
 from kptk.pipeline.pipeline import Pipeline, create_pipeline
-from kptk.pipeline.pose import PoseModel
 from kptk.skeleton import COCO17
 from kptk.stored import is_run_folder, read_predictions
 
@@ -152,10 +153,8 @@ def evaluate(
         found = evaluate_results(
             ranked.to_results(category_id, ("keypoints",)), annotations, sigmas
         )
-        made_by = {
-            "run": stored.manifest["settings"],
-            "scoring": {**scoring.json, "candidates_from": own},
-        }
+        options = {**scoring.json, "candidates_from": own}
+        made_by = {"run": stored.manifest["settings"], "scoring": options}
         return replace(found, provenance={**found.provenance, **made_by})
     if isinstance(predictions, str | os.PathLike) and Path(predictions).expanduser().is_dir():
         predictions = Predictions.load(predictions)
@@ -197,21 +196,11 @@ def _prepare(
         return pipe
     if pipe.pose is None:
         raise InputError("flip and udp are for keypoint models. This pipeline has none.")
-    pose = PoseModel(
-        pipe.pose.model,
-        pipe.pose.engine,
-        flip=pipe.pose.flip if flip is None else flip,
-        udp=pipe.pose.udp if udp is None else udp,
-    )
-    return Pipeline(
-        pipe.detector,
-        pose,
-        det_batch_size=pipe.det_batch_size,
-        kpt_batch_size=pipe.kpt_batch_size,
-        det_threshold=pipe.det_threshold,
-        kpt_threshold=pipe.kpt_threshold,
-        channel_order=pipe.channel_order,
-    )
+    chosen, pose = copy(pipe), copy(pipe.pose)
+    pose.flip = pose.flip if flip is None else flip
+    pose.udp = pose.udp if udp is None else udp
+    chosen.pose = pose
+    return chosen
 
 
 def first_images(data: KeypointData, count: int | None) -> KeypointData:
@@ -222,9 +211,7 @@ def first_images(data: KeypointData, count: int | None) -> KeypointData:
     """
     if count is None:
         return data
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise InputError(f"max_images must be a whole number of at least 1. Got {count!r}.")
-    return data.subset(data.image_ids[: int(count)])
+    return data.subset(data.image_ids[: check_batch_size(count, "max_images")])
 
 
 def evaluate_pipeline(

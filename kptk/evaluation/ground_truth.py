@@ -101,7 +101,13 @@ def read_truth(
         return found if kind == "keypoints" else replace(found, skeleton=None)
     name, sha256 = "annotations", None
     if isinstance(annotations, Mapping):
-        content = check_document(dict(annotations))
+        content = dict(annotations)
+        for key in ("images", "annotations", "categories"):
+            if not is_list(content.get(key)):
+                raise DataError(
+                    "Annotations must be a COCO document with the lists images, annotations and "
+                    f"categories. {key!r} is {'missing' if key not in content else 'no list'}."
+                )
     else:
         path = Path(annotations).expanduser()
         content = read_document(path)
@@ -110,32 +116,6 @@ def read_truth(
         key: [dict(r) if isinstance(r, Mapping) else r for r in value] if is_list(value) else value
         for key, value in content.items()
     }
-    return _repaired(content, kind, sigmas, name, sha256)
-
-
-def check_document(content: Record) -> Record:
-    """Return a COCO document.
-
-    Raises:
-        DataError: it lacks a list.
-    """
-    for key in ("images", "annotations", "categories"):
-        if not is_list(content.get(key)):
-            raise DataError(
-                "Annotations must be a COCO document with the lists images, annotations and "
-                f"categories. {key!r} is {'missing' if key not in content else 'no list'}."
-            )
-    return content
-
-
-def is_list(value: Any) -> bool:
-    """A list or tuple."""
-    return isinstance(value, list | tuple)
-
-
-def _repaired(
-    content: Record, kind: Kind, sigmas: Sequence[float] | None, name: str, sha256: str | None
-) -> GroundTruth:
     ledger = Ledger([], repair=True, drop=False)
     repair_links(content, ledger)
     repair_ids(content, ledger)
@@ -156,6 +136,11 @@ def _repaired(
         )
     notes = tuple(f"{finding.sentence} ({finding.count})" for finding in ledger.findings)
     return GroundTruth(content, skeleton, name, sha256, notes)
+
+
+def is_list(value: Any) -> bool:
+    """A list or tuple."""
+    return isinstance(value, list | tuple)
 
 
 def _only_category(content: Mapping[str, Any], category_id: int) -> Record:

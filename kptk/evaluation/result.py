@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,18 +195,16 @@ class Evaluation:
         """
         import pandas as pd
 
-        rows = []
-        for name, scores in self.sections.items():
-            counts = scores.provenance["counts"]
-            rows.append(
-                {
-                    "section": name,
-                    "box_source": scores.provenance["box_source"],
-                    "score_mode": scores.provenance["score_mode"],
-                    **{key: counts[key] for key in ("images", "evaluated", "results")},
-                    **{key: scores.stats.get(key, math.nan) for key in _COLUMNS},
-                }
-            )
+        rows = [
+            {
+                "section": name,
+                "box_source": scores.provenance["box_source"],
+                "score_mode": scores.provenance["score_mode"],
+                **{n: scores.provenance["counts"][n] for n in ("images", "evaluated", "results")},
+                **{n: scores.stats.get(n, math.nan) for n in _COLUMNS},
+            }
+            for name, scores in self.sections.items()
+        ]
         return pd.DataFrame(rows)
 
     def plot_precision_recall(self, ax: Axes | None = None) -> Axes:
@@ -255,19 +253,14 @@ class Evaluation:
         return f"<Evaluation {self.name}: {', '.join(parts)}; {counts['images']} images>"
 
     def _repr_html_(self) -> str:
-        def line(cells: Iterable[str], tag: str) -> str:
-            inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-            return f"<tr>{inner}</tr>"
+        import pandas as pd
 
         heads, *rows = self._table()
+        table = pd.DataFrame(rows, columns=heads).to_html(index=False, border=0)
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.provenance["notes"])
         images = next(iter(self.sections.values())).provenance["counts"]["images"]
         title = f"<p><b>{html.escape(self.name)}</b>: {images} images, AP in percent</p>"
-        return (
-            f"{title}<table><thead>{line(heads, 'th')}</thead>"
-            f"<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
-            + (f"<ul>{notes}</ul>" if notes else "")
-        )
+        return title + table + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def _finite(value: Any) -> Any:

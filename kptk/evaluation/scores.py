@@ -152,15 +152,8 @@ def score_poses(
     chosen = []
     for rows in np.split(by_image, ends) if len(by_image) else ():
         if scoring.oks_nms is not None:
-            rows = rows[
-                oks_nms(
-                    candidates.keypoints[rows],
-                    scores[rows],
-                    candidates.areas[rows],
-                    sigmas,
-                    scoring.oks_nms,
-                )
-            ]
+            points, areas = candidates.keypoints[rows], candidates.areas[rows]
+            rows = rows[oks_nms(points, scores[rows], areas, sigmas, scoring.oks_nms)]
         chosen.append(rows)
     order = np.concatenate([np.zeros(0, np.intp), *chosen])
     return replace(candidates, scores=scores)[order]
@@ -218,11 +211,8 @@ def coco_stats(
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    values = [float(value) for value in evaluator.stats]
-    return {
-        name: value if value >= 0 else math.nan
-        for name, value in zip(NAMES[kind], values, strict=True)
-    }
+    pairs = zip(NAMES[kind], map(float, evaluator.stats), strict=True)
+    return {name: value if value >= 0 else math.nan for name, value in pairs}
 
 
 def _load_results(truth: Any, results: Sequence[Mapping[str, Any]], kind: str) -> Any:
@@ -328,16 +318,15 @@ class Scores(Mapping[str, float]):
         import pandas as pd
 
         curves = average(self.matches)
-        rows = [
+        sizes = range(len(AREAS))
+        return pd.DataFrame(
             {
-                "size": size,
-                "n": int((~self.matches.gt_ignored[a]).sum()),
-                "AP": nan_mean(curves.precision[:, :, :, a, -1]),
-                "AR": nan_mean(curves.recall[:, :, a, -1]),
+                "size": list(AREAS),
+                "n": (~self.matches.gt_ignored).sum(axis=1),
+                "AP": [nan_mean(curves.precision[:, :, :, a, -1]) for a in sizes],
+                "AR": [nan_mean(curves.recall[:, :, a, -1]) for a in sizes],
             }
-            for a, size in enumerate(AREAS)
-        ]
-        return pd.DataFrame(rows)
+        )
 
     @cached_property
     def joints(self) -> pd.DataFrame:
@@ -356,22 +345,16 @@ class Scores(Mapping[str, float]):
             raise InputError(f"There are no joints in {self.title}: it is about boxes.")
         rows = []
         for joint, name in enumerate(self.skeleton.names):
+            people = [_one_joint(a, joint) for a in self.annotations["annotations"]]
             matches = match(
-                {
-                    **self.annotations,
-                    "annotations": [_one_joint(a, joint) for a in self.annotations["annotations"]],
-                },
+                {**self.annotations, "annotations": people},
                 [_one_joint(result, joint) for result in self.results],
                 "keypoints",
                 [self.skeleton.sigmas[joint]],
             )
-            stats = accumulate(matches)
+            n = int((~matches.gt_ignored[0]).sum())
             rows.append(
-                {
-                    "joint": name,
-                    "n": int((~matches.gt_ignored[0]).sum()),
-                    **{key: stats[key] for key in ("AP", "AP50", "AP75")},
-                }
+                {"joint": name, "n": n, **accumulate(matches, names=("AP", "AP50", "AP75"))}
             )
         return pd.DataFrame(rows)
 

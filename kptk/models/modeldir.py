@@ -76,11 +76,8 @@ class ModelDir:
         """The files that make the network what it is, of one format; none: ()."""
         if self.onnx is not None:
             return (self.onnx,)
-        if self.paddle is not None:
-            return self.paddle
-        if self.openvino is not None:
-            return (self.openvino, self.openvino.with_suffix(".bin"))
-        return ()
+        openvino = self.openvino and (self.openvino, self.openvino.with_suffix(".bin"))
+        return self.paddle or openvino or ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelDir:
@@ -210,18 +207,17 @@ def _three(value: Any, what: str, path: Path) -> tuple[float, ...]:
 def _model_files(folder: Path) -> tuple[Path | None, tuple[Path, Path] | None, Path | None]:
     """The files of ONNX, of Paddle (program, parameters) and of OpenVINO; one at least."""
 
-    def here(names: Sequence[str]) -> list[Path]:
-        return [folder / name for name in names if (folder / name).is_file()]
+    def here(names: Sequence[str], other: str = "") -> list[tuple[Path, Path]]:
+        files = [folder / name for name in names if (folder / name).is_file()]
+        return [(file, file.with_suffix(other or file.suffix)) for file in files]
 
-    onnx = next(iter(here(_ONNX_NAMES)), None)
-    programs, graphs = here(_PROGRAM_NAMES), here(_OPENVINO_NAMES)
-    pairs = [(program, program.with_suffix(".pdiparams")) for program in programs]
+    onnx = next((file for file, _ in here(_ONNX_NAMES)), None)
+    pairs, graphs = here(_PROGRAM_NAMES, ".pdiparams"), here(_OPENVINO_NAMES, ".bin")
     paddle = next((pair for pair in pairs if pair[1].is_file()), None)
-    openvino = next((graph for graph in graphs if graph.with_suffix(".bin").is_file()), None)
+    openvino = next((graph for graph, weights in graphs if weights.is_file()), None)
     if onnx is None and paddle is None and openvino is None:
-        for half in (*programs, *graphs):
-            missing = half.with_suffix(".bin" if half.suffix == ".xml" else ".pdiparams").name
-            raise ModelError(f"{str(folder)!r} holds {half.name} but not {missing}.")
+        for half, missing in (*pairs, *graphs):
+            raise ModelError(f"{str(folder)!r} holds {half.name} but not {missing.name}.")
         raise ModelError(
             f"A model directory must hold inference.onnx, or inference.json (or .pdmodel) with "
             f"inference.pdiparams, or inference.xml with inference.bin. {str(folder)!r} holds "

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PACKAGED = Path(__file__).parent.parent / "demo" / "models"
+RETRIES = 3  # of a failed transfer
+TIMEOUT = 30.0  # seconds without a byte after which a transfer has failed
+WAIT = 1.0  # seconds before the first retry, doubled each time
 _MAX_UNPACKED = 4 << 30  # bytes; the largest official archive unpacks to a twentieth of this
 
 
@@ -241,17 +244,12 @@ def _exported(params: Path, like: str | None) -> ModelDir:
     return ModelDir.open(folder)
 
 
-def fetch_file(
-    url: str, target: Path, *, retries: int = 3, timeout: float = 30.0, wait: float = 1.0
-) -> Path:
+def fetch_file(url: str, target: Path) -> Path:
     """Download a weight file once.
 
     Args:
         url: its address.
         target: where it is kept. A file already there is checked against its pin and used.
-        retries: how often a failed transfer is tried again.
-        timeout: seconds without a byte after which a transfer has failed.
-        wait: seconds before the first retry; doubled each time.
 
     Returns:
         ``target``.
@@ -266,31 +264,20 @@ def fetch_file(
             return target
         make_dir(target.parent)
         with replacing(target) as temporary:
-            start = _transfer(url, temporary, target, retries, timeout, wait)
+            start = _transfer(url, temporary, target)
             if not start.startswith(b"\x80"):  # the first byte of every pickle since protocol 2
                 raise DownloadError(f"{url} does not hold Paddle weights (.pdparams).")
             _check_pin(temporary, target.name, url)
     return target
 
 
-def fetch_archive(
-    url: str,
-    target: Path,
-    *,
-    check: Callable[[Path], object],
-    retries: int = 3,
-    timeout: float = 30.0,
-    wait: float = 1.0,
-) -> Path:
+def fetch_archive(url: str, target: Path, *, check: Callable[[Path], object]) -> Path:
     """Download a tar archive once and keep what it holds as a folder.
 
     Args:
         url: the archive's address.
         target: the folder to make. If it is there already, nothing is fetched.
         check: called with the unpacked folder before it gets its name; raises if it is unusable.
-        retries: how often a failed transfer is tried again.
-        timeout: seconds without a byte after which a transfer has failed.
-        wait: seconds before the first retry; doubled each time.
 
     Returns:
         ``target``.
@@ -308,7 +295,7 @@ def fetch_archive(
         scratch.mkdir()
         try:
             archive = scratch / "archive.tar"
-            _transfer(url, archive, target, retries, timeout, wait)
+            _transfer(url, archive, target)
             folder = _unpack(archive, scratch / "content", url)
             check(folder)
             _check_pin(archive, f"{target.name}.tar", url)
@@ -318,9 +305,7 @@ def fetch_archive(
     return target
 
 
-def _transfer(
-    url: str, temporary: Path, target: Path, retries: int, timeout: float, wait: float
-) -> bytes:
+def _transfer(url: str, temporary: Path, target: Path) -> bytes:
     """Fetch ``url`` into ``temporary``, trying again where that can help; returns its start."""
     by_hand = f"Fetch {url} elsewhere and put it at {str(target)!r}."
     if not target.suffix:
@@ -335,9 +320,9 @@ def _transfer(
 
     # Compressed on the way, a body would not have the length its header states.
     plain = {"Accept-Encoding": "identity"}
-    for attempt in range(retries + 1):
+    for attempt in range(RETRIES + 1):
         try:
-            with requests.get(url, stream=True, timeout=timeout, headers=plain) as response:
+            with requests.get(url, stream=True, timeout=TIMEOUT, headers=plain) as response:
                 response.raise_for_status()
                 total = int(response.headers.get("Content-Length", 0)) or None
                 hidden = not show_progress()
@@ -353,16 +338,16 @@ def _transfer(
         except OSError as error:  # requests' errors are among these
             # A missing page stays missing; a broken connection or a busy server may recover.
             answer = getattr(error, "response", None)
-            if answer is None:
-                may_recover = isinstance(error, requests.RequestException)
-            else:
-                may_recover = answer.status_code in (408, 425, 429) or answer.status_code >= 500
-            if attempt == retries or not may_recover:
+            status = 500 if answer is None else answer.status_code
+            may_recover = isinstance(error, requests.RequestException) and (
+                status in (408, 425, 429) or status >= 500
+            )
+            if attempt == RETRIES or not may_recover:
                 times = "once" if attempt == 0 else f"{attempt + 1} times"
                 raise DownloadError(
                     f"{target.name} could not be fetched (tried {times}): {error}. {by_hand}"
                 ) from error
-            pause = wait * 2**attempt
+            pause = WAIT * 2**attempt
             _log.warning("%s: %s. Trying again in %.0f s.", url, error, pause)
             time.sleep(pause)
     with temporary.open("rb") as stream:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from kptk.engines.base import join_devices, parse_devices
 from kptk.errors import ConfigError, DeviceError, ModelError, nearest
@@ -34,6 +39,7 @@ Format = Literal["old", "new"]
 BatchSize = Annotated[int, Field(ge=1)]
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 StrPath = str | os.PathLike[str]
+Spell = Callable[[Path], str]  # how a model directory is written in a file
 
 
 @dataclass(frozen=True)
@@ -78,25 +84,11 @@ class _Keys(NamedTuple):
     model: str
     batch: str
     section: str
-    module: str
-    batch_size: int
 
 
 _KEYS = {
-    "detection": _Keys(
-        model="human_det_model",
-        batch="human_det_batch_size",
-        section="ObjectDetection",
-        module="object_detection",
-        batch_size=DET_BATCH_SIZE,
-    ),
-    "keypoint": _Keys(
-        model="keypoint_det_model",
-        batch="keypoint_det_batch_size",
-        section="KeypointDetection",
-        module="keypoint_detection",
-        batch_size=KPT_BATCH_SIZE,
-    ),
+    "detection": _Keys("human_det_model", "human_det_batch_size", "ObjectDetection"),
+    "keypoint": _Keys("keypoint_det_model", "keypoint_det_batch_size", "KeypointDetection"),
 }
 
 
@@ -185,17 +177,13 @@ def builtin_config(name: str) -> str:
         ConfigError: there is none of this name.
     """
     if name not in BUILTIN_CONFIGS:
-        raise ConfigError(_unknown(name))
+        known = " or ".join(map(repr, BUILTIN_CONFIGS))
+        raise ConfigError(
+            f"A pipeline is {known}, or the path of a YAML file. Got {name!r}."
+            f"{nearest(name, BUILTIN_CONFIGS)}"
+        )
     file = resources.files("kptk") / "configs" / f"{name}.yaml"
     return file.read_text(encoding="utf-8")
-
-
-def _unknown(name: str) -> str:
-    known = " or ".join(map(repr, BUILTIN_CONFIGS))
-    return (
-        f"A pipeline is {known}, or the path of a YAML file. Got {name!r}."
-        f"{nearest(name, BUILTIN_CONFIGS)}"
-    )
 
 
 def _read(name_or_path: StrPath) -> tuple[str, Path | None]:
@@ -212,7 +200,7 @@ def _read(name_or_path: StrPath) -> tuple[str, Path | None]:
     if path.is_dir():
         raise ConfigError(f"A pipeline's YAML file is needed. {path} is a folder.")
     if path.suffix.lower() not in (".yaml", ".yml"):
-        raise ConfigError(_unknown(name))
+        return builtin_config(name), None  # there is none: the error says what a pipeline may be
     beside = path.parent.glob("*.y*ml") if path.parent.is_dir() else ()
     hint = nearest(path.name, [other.name for other in beside])
     raise ConfigError(f"There is no file {path.absolute()}.{hint}")
@@ -220,61 +208,65 @@ def _read(name_or_path: StrPath) -> tuple[str, Path | None]:
 
 def _parse(text: str, source: str, path: Path | None) -> PipelineConfig:
     """The record of a text; ``source`` is what messages call it, ``path`` where it is."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        data = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    data = _load(YAML(typ="safe", pure=True), text, source)
     if not isinstance(data, Mapping):
         raise ConfigError(f"{source} must hold a mapping with 'Pipeline' or 'SubModules'.")
     folder = path.parent if path else None
+    shared: _Shared
     if "Pipeline" in data and "SubModules" not in data:
-        old = _validate(_OldFile, data, source).Pipeline
-        return PipelineConfig(
+        shared = old = _validate(_OldFile, data, source).Pipeline
+        config = PipelineConfig(
             det_model=_locate(old.human_det_model, f"human_det_model in {source}", folder),
             kpt_model=_locate(old.keypoint_det_model, f"keypoint_det_model in {source}", folder),
             det_batch_size=old.human_det_batch_size,
             kpt_batch_size=old.keypoint_det_batch_size,
-            device=_device(old.device, source),
-            engine=old.engine,
-            channel_order=old.channel_order,
-            path=path,
         )
-    if "SubModules" in data and "Pipeline" not in data:
-        new = _validate(_NewFile, data, source)
+    elif "SubModules" in data and "Pipeline" not in data:
+        shared = new = _validate(_NewFile, data, source)
         det, kpt = new.SubModules.ObjectDetection, new.SubModules.KeypointDetection
         size = [det.img_size] * 2 if isinstance(det.img_size, int) else det.img_size
         if size is not None and (len(size) != 2 or min(size) < 1):
             raise ConfigError(
                 f"img_size in {source} must be one number or [height, width]. Got {size!r}."
             )
-
-        def locate(part: _ObjectDetection | _KeypointDetection, section: str) -> str:
-            if part.model_dir is None:
-                return _locate(part.model_name, f"model_name of {section} in {source}", folder)
-            where = f"model_dir of {section} in {source}"
-            return _locate(part.model_dir, where, folder, directory=True)
-
-        return PipelineConfig(
-            det_model=locate(det, "ObjectDetection"),
-            kpt_model=locate(kpt, "KeypointDetection"),
+        models = []
+        for section, part in new.SubModules:
+            key = "model_name" if part.model_dir is None else "model_dir"
+            where = f"{key} of {section} in {source}"
+            models.append(_locate(getattr(part, key), where, folder, directory=key == "model_dir"))
+        config = PipelineConfig(
+            det_model=models[0],
+            kpt_model=models[1],
             det_batch_size=det.batch_size,
             kpt_batch_size=kpt.batch_size,
             det_threshold=det.threshold,
             det_img_size=None if size is None else (size[0], size[1]),
             flip=kpt.flip,
             udp=bool(kpt.use_udp),
-            device=_device(new.device, source),
-            engine=new.engine,
-            channel_order=new.channel_order,
-            path=path,
         )
-    raise ConfigError(
-        f"{source} must have either 'Pipeline' (PaddleX's old format) or 'SubModules' (its new "
-        f"one) at the top. It has {', '.join(map(str, data)) or 'nothing'}."
+    else:
+        raise ConfigError(
+            f"{source} must have either 'Pipeline' (PaddleX's old format) or 'SubModules' (its new "
+            f"one) at the top. It has {', '.join(map(str, data)) or 'nothing'}."
+        )
+    try:  # the form only: whether this machine has it shows when the models are loaded
+        device = None if shared.device is None else join_devices(parse_devices(shared.device))
+    except DeviceError as error:
+        raise ConfigError(f"device in {source}: {error}") from error
+    return replace(
+        config,
+        device=device,
+        engine=shared.engine,
+        channel_order=shared.channel_order,
+        path=path,
     )
+
+
+def _load(yaml: YAML, text: str, source: str) -> Any:
+    try:
+        return yaml.load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {error}") from error
 
 
 def _validate(schema: type[File], data: Any, source: str) -> File:
@@ -302,14 +294,6 @@ def _validate(schema: type[File], data: Any, source: str) -> File:
             f"{' in '.join([*reversed(outer), source])} has an unknown key {key!r}."
             f"{nearest(key, fields)} Known: {', '.join(fields)}."
         ) from error
-
-
-def _device(value: str | None, source: str) -> str | None:
-    """Check the form only: whether this machine has it shows when the models are loaded."""
-    try:
-        return None if value is None else join_devices(parse_devices(value))
-    except DeviceError as error:
-        raise ConfigError(f"device in {source}: {error}") from error
 
 
 def _candidates(value: str, folder: Path | None) -> list[Path]:
@@ -394,13 +378,14 @@ def swap_weights(
     form = "old" if "Pipeline" in data else "new"
     if to_format not in (None, form):
         data = _to_new(data, folder) if form == "old" else _to_old(data, folder, chosen)
+    spell = partial(_spelled, target=target, relative=relative)
     for kind, keys in _KEYS.items():
         is_new = "SubModules" in data
         section = data["SubModules"][keys.section] if is_new else data["Pipeline"]
         if kind in chosen:
-            _set_model(section, keys, chosen[kind], target, relative)
+            _set_model(section, keys, chosen[kind], spell)
         elif not folder or folder.resolve() != target.absolute().parent.resolve():
-            _keep_reachable(section, keys, folder, target, relative)
+            _keep_reachable(section, keys, folder, spell)
     out = StringIO()
     yaml.dump(data, out)
     with writing(target, ConfigError) as temporary:
@@ -430,9 +415,6 @@ def _checked(model: StrPath, kind: str) -> ModelDir | str:
 
 def _load_with_comments(text: str, source: str) -> tuple[Any, Any]:
     """A reader and writer that keeps a text's indentation, quotes and ``null``; what it holds."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-    from ruamel.yaml.representer import RoundTripRepresenter
 
     class _Representer(RoundTripRepresenter):
         def represent_none(self, data: None) -> Any:
@@ -445,10 +427,7 @@ def _load_with_comments(text: str, source: str) -> tuple[Any, Any]:
     yaml.width = 4096
     step = re.search(r"^( +)\S", text, re.MULTILINE)
     yaml.indent(mapping=len(step[1]) if step else 2)
-    try:
-        data = yaml.load(text)
-    except YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    data = _load(yaml, text, source)
     top = data if isinstance(data, dict) else {}
     modules = top.get("SubModules")
     modules = modules if isinstance(modules, dict) else {}
@@ -461,10 +440,8 @@ def _load_with_comments(text: str, source: str) -> tuple[Any, Any]:
     return yaml, data
 
 
-def _set_model(
-    section: Any, keys: _Keys, model: ModelDir | str, target: Path, relative: bool
-) -> None:
-    written = model if isinstance(model, str) else _spelled(model.path, target, relative)
+def _set_model(section: Any, keys: _Keys, model: ModelDir | str, spell: Spell) -> None:
+    written = model if isinstance(model, str) else spell(model.path)
     if keys.model in section:
         section[keys.model] = written
     elif isinstance(model, str):
@@ -476,9 +453,7 @@ def _set_model(
         section["model_dir"] = written
 
 
-def _keep_reachable(
-    section: Any, keys: _Keys, folder: Path | None, target: Path, relative: bool
-) -> None:
+def _keep_reachable(section: Any, keys: _Keys, folder: Path | None, spell: Spell) -> None:
     """Spell a model that is not swapped so that it is found from the new file's folder."""
     key = next((k for k in (keys.model, "model_dir", "model_name") if section.get(k)), "")
     value = section.get(key)
@@ -486,7 +461,7 @@ def _keep_reachable(
         return
     found = None if os.path.isabs(value) else _find(value, folder)
     if found is not None:
-        section[key] = _spelled(found, target, relative)
+        section[key] = spell(found)
 
 
 def _spelled(path: Path, target: Path, relative: bool) -> str:
@@ -528,8 +503,6 @@ def _official_name(model: ModelDir, current: object) -> str:
 
 def _to_new(data: Any, folder: Path | None) -> Any:
     """The same pipeline in the new format, with its comments."""
-    from ruamel.yaml.comments import CommentedMap
-
     old = data["Pipeline"]
     new, modules = CommentedMap(pipeline_name=PIPELINE_NAME), CommentedMap()
     example = (data.get("Global") or {}).get("input")
@@ -547,8 +520,9 @@ def _to_new(data: Any, folder: Path | None) -> Any:
             # one that is not there does no harm if it is swapped; else the check at the end tells
             fitting = next(name for name in ARCHITECTURES if MODELS[name].kind == kind)
             name = _official_name(ModelDir.open(found), None) if found else fitting
-        part = CommentedMap(module_name=keys.module, model_name=name, model_dir=path)
-        part["batch_size"] = old.get(keys.batch, keys.batch_size)
+        module = keys.section.replace("Detection", "_detection").lower()
+        part = CommentedMap(module_name=module, model_name=name, model_dir=path)
+        part["batch_size"] = old.get(keys.batch, _OldPipeline.model_fields[keys.batch].default)
         _copy_comment(old, keys.model, part, "model_name")
         _copy_comment(old, keys.batch, part, "batch_size")
         modules[keys.section] = part
@@ -559,8 +533,6 @@ def _to_new(data: Any, folder: Path | None) -> Any:
 
 def _to_old(data: Any, folder: Path | None, chosen: dict[str, ModelDir | str]) -> Any:
     """The same pipeline in the old format, which knows no threshold, image size, flip or UDP."""
-    from ruamel.yaml.comments import CommentedMap
-
     parts = {kind: data["SubModules"][keys.section] for kind, keys in _KEYS.items()}
     det, kpt = parts.values()
     # the threshold that the detector has without being told, which need not be written
@@ -586,7 +558,8 @@ def _to_old(data: Any, folder: Path | None, chosen: dict[str, ModelDir | str]) -
         old[keys.model] = parts[kind].get("model_dir") or parts[kind].get("model_name")
         _copy_comment(parts[kind], "model_name", old, keys.model)
     for kind, keys in _KEYS.items():
-        old[keys.batch] = parts[kind].get("batch_size", keys.batch_size)
+        default = _OldPipeline.model_fields[keys.batch].default
+        old[keys.batch] = parts[kind].get("batch_size", default)
         _copy_comment(parts[kind], "batch_size", old, keys.batch)
     _copy_shared(data, old)
     return CommentedMap(Pipeline=old)

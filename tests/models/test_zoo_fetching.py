@@ -32,6 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KPTK_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(kptk.models.zoo, "WAIT", 0.01)
     return tmp_path / "cache"
 
 
@@ -41,17 +42,13 @@ def left_over(cache: Path) -> list[str]:
     return [str(f.relative_to(cache)) for f in files if f.parent.name not in ("locks", "pins")]
 
 
-def fetch_weights(url: str, cache: Path, **options: float) -> Path:
-    return fetch_file(url, cache / "weights" / "w.pdparams", wait=0.01, **options)  # type: ignore[arg-type]
+def fetch_weights(url: str, cache: Path) -> Path:
+    return fetch_file(url, cache / "weights" / "w.pdparams")
 
 
-def fetch_model(url: str, cache: Path, **options: float) -> Path:
+def fetch_model(url: str, cache: Path) -> Path:
     return fetch_archive(
-        url,
-        cache / "models" / "m",
-        check=lambda folder: (folder / "inference.yml").stat(),
-        wait=0.01,
-        **options,  # type: ignore[arg-type]
+        url, cache / "models" / "m", check=lambda folder: (folder / "inference.yml").stat()
     )
 
 
@@ -101,11 +98,18 @@ def test_a_busy_server_is_asked_again(server: LocalServer, cache: Path) -> None:
     ],
 )
 def test_a_bad_answer_is_an_error_and_leaves_nothing(
-    server: LocalServer, cache: Path, page: Page, times: int, message: str
+    server: LocalServer,
+    cache: Path,
+    page: Page,
+    times: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(kptk.models.zoo, "RETRIES", 2)
+    monkeypatch.setattr(kptk.models.zoo, "TIMEOUT", 0.3)
     url = server.add("/w", page)
     with pytest.raises(DownloadError, match=message):
-        fetch_weights(url, cache, retries=2, timeout=0.3)
+        fetch_weights(url, cache)
     assert len(server.asked) == times
     assert left_over(cache) == [] and not (cache / "pins").exists()
 
@@ -121,8 +125,9 @@ def test_nobody_listens(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serve() as stopped:
         pass
+    monkeypatch.setattr(kptk.models.zoo, "RETRIES", 1)
     with pytest.raises(DownloadError, match="tried 2 times"):
-        fetch_weights(stopped.address + "/w", cache, retries=1)
+        fetch_weights(stopped.address + "/w", cache)
 
 
 def test_offline_names_the_file_the_address_and_the_place(
