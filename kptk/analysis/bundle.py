@@ -328,6 +328,8 @@ def bundle_of_results(
             "poses_on_truth and input_size are for results with boxes: every record needs a bbox "
             f"(x, y, width, height). {name} has records without."
         )
+    if not two_stage:  # boxes that only some results have are left out, unread
+        records = [{k: v for k, v in record.items() if k != "bbox"} for record in records]
     if det_threshold is None and two_stage:
         notes.append(_NO_THRESHOLD)
     on_truth: list[dict[str, Any]] = []

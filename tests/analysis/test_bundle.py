@@ -99,6 +99,16 @@ def test_results_without_boxes() -> None:
     np.testing.assert_allclose(bundle.candidates.boxes[0], expected)
 
 
+def test_boxes_that_only_some_results_have_are_left_out() -> None:
+    records = results(PEOPLE[:2])
+    records[0]["bbox"] = [1, 2]
+    bundle = kptk.analyze(predictions=records, annotations=document(PEOPLE, 2)).bundle
+    assert not bundle.two_stage
+    points = np.array(records[0]["keypoints"]).reshape(-1, 3)[:, :2]
+    expected = [*points.min(axis=0), *points.max(axis=0)]
+    assert any(np.allclose(box, expected) for box in bundle.candidates.boxes)
+
+
 def test_results_with_boxes_of_any_pipeline() -> None:
     """Boxes, scores, keypoints, and the same model's poses on the ground-truth boxes."""
     records = [{**r, "bbox": a["bbox"]} for r, a in zip(results(), PEOPLE, strict=True)]
