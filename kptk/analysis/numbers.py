@@ -6,6 +6,7 @@ first; what needs boxes and poses on ground-truth boxes, the game, comes after i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,12 @@ class Numbers:
     def pairing(self) -> labels.Pairing:
         """What the labels of people and of detections share."""
         return labels.pair(self.bundle, self.options)
+
+    @property
+    def found(self) -> labels.Pairing:
+        """The former name of :attr:`pairing`."""
+        warnings.warn("found is now called pairing.", DeprecationWarning, stacklevel=2)
+        return self.pairing
 
     @cached_property
     def person_labels(self) -> labels.PersonLabels:
