@@ -13,7 +13,7 @@ from tools.train_pair.detect_loss import Batch
 MAX_BOXES = 40
 FILL = 114  # grey outside of images
 # Share of each group among the images drawn.
-SHARES = {"coco": 0.66, "lsp": 0.05, "negative": 0.05, "rendered": 0.24}
+SHARES = {"coco": 0.5, "lsp": 0.04, "negative": 0.04, "rendered": 0.42}
 MOSAIC = 0.5  # share of images that are mosaics of four
 
 

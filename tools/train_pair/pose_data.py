@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 128, 96
 SIGMA = 1.0  # of the targets, cells
 PADDING = 1.25  # as at inference
 # Share of each group among the people drawn; "unlabelled" are people of photographs without points.
-SHARES = {"coco": 0.6, "lsp": 0.1, "rendered": 0.27, "unlabelled": 0.03}
+SHARES = {"coco": 0.48, "lsp": 0.06, "rendered": 0.43, "unlabelled": 0.03}
 _UPPER = np.arange(17) < 11  # keypoints 0 to 10 are the upper body
 _MIDDLE = np.array([WIDTH / 2, HEIGHT / 2])
 Float = NDArray[np.float64]
