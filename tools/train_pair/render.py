@@ -1,4 +1,4 @@
-"""Render day images on all cores into a folder of chunks that the trainers read while it grows.
+"""Render day images on several cores into a folder of chunks.
 
 Each chunk is an ``.npz`` file of a few images after one JPEG round trip, since the images that the
 models are measured on are JPEGs too.
@@ -10,7 +10,7 @@ import argparse
 import io
 import multiprocessing
 import os
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,50 +57,38 @@ def render_chunk(seed: int, first: int, count: int = IMAGES) -> Chunk:
     }
 
 
-def chunk_names(train: int, val: int, seed: int) -> list[tuple[str, int, int]]:
-    """All chunks in the order of rendering, held-out ones first: file name, seed, first image."""
-    held_out = [(f"val-{seed + 1}-{k:06d}.npz", seed + 1, k) for k in range(0, val, IMAGES)]
-    others = [(f"train-{seed}-{k:06d}.npz", seed, k) for k in range(0, train, IMAGES)]
-    return held_out + others
-
-
-def _work(folder: Path, jobs: list[tuple[str, int, int]], deadline: float) -> None:
-    """Render the chunks that are not there yet, until the time is over."""
+def _work(folder: Path, seed: int, firsts: Sequence[int]) -> None:
+    """Render the chunks that are not there yet."""
     import cv2
 
     cv2.setNumThreads(1)
-    parent = os.getppid()
-    for name, seed, first in jobs:
-        if time.time() > deadline or os.getppid() != parent:
-            return
-        if not (folder / name).exists():
-            part = folder / (name + ".part")
+    for first in firsts:
+        path = folder / f"train-{seed}-{first:06d}.npz"
+        if not path.exists():
+            part = path.with_name(path.name + ".part")
             with part.open("wb") as file:
                 np.savez(file, **render_chunk(seed, first))  # type: ignore[arg-type]
-            os.replace(part, folder / name)
+            os.replace(part, path)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python3 -m tools.demo_gpu.render", description=__doc__)
-    parser.add_argument("--spool", type=Path, required=True, help="folder of the chunks")
-    parser.add_argument("--images", type=int, required=True, help="training images at most")
-    parser.add_argument("--val", type=int, default=150, help="held-out images")
-    parser.add_argument("--seed", type=int, default=301, help="of training; held out: the next one")
+    parser = argparse.ArgumentParser(prog="python -m tools.train_pair.render", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the chunks")
+    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=303)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--deadline", type=float, default=float("inf"), help="seconds of the epoch")
     args = parser.parse_args()
-    if DEMO_SEED in (args.seed, args.seed + 1):
+    if args.seed == DEMO_SEED:
         parser.error(f"Seed {DEMO_SEED} is that of the committed sets.")
-    args.spool.mkdir(parents=True, exist_ok=True)
-    names = chunk_names(args.images, args.val, args.seed)
-    _work(args.spool, names[:1], args.deadline)  # numba compiles once, before the fork
+    args.out.mkdir(parents=True, exist_ok=True)
+    firsts = range(0, args.images, IMAGES)
+    _work(args.out, args.seed, firsts[:1])  # numba compiles once, before the fork
     context = multiprocessing.get_context("fork")
     workers = [
-        context.Process(target=_work, args=(args.spool, names[k :: args.workers], args.deadline))
+        context.Process(target=_work, args=(args.out, args.seed, firsts[k :: args.workers]))
         for k in range(args.workers)
     ]
-    os.nice(5)  # the trainers' own threads go first
     for worker in workers:
         worker.start()
     for worker in workers:
