@@ -1,4 +1,4 @@
-"""What records alone do not show: image files, copies among them, labels that look wrong, counts."""
+"""What records alone do not show: image files, copies, labels that look wrong, counts."""
 
 from __future__ import annotations
 
