@@ -38,10 +38,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@
 
-quickstart: $(READY)  ## set up, find the people in the demo images, save pictures and JSON
+quickstart: $(READY)  ## set up, find the people in the demo images, save images and JSON
 	$(BIN)/kptk predict kptk/demo/images --pipeline demo --save-path output/quickstart
 	@echo
-	@echo "Look at the pictures in output/quickstart; the numbers are in the .json files beside them."
+	@echo "Look at the images in output/quickstart; the numbers are in the .json files beside them."
 	@echo "Next: make lab, and open 01_quick_start.ipynb."
 
 test: lint unit nbval  ## lint, types, tests, notebooks

@@ -237,12 +237,9 @@ def load_coco(
             f"{data.annotations_path} cannot be used as it is. {lines} {advice} "
             "kptk check lists them all."
         )
-    findings = list(ledger.findings)
+    findings = ledger.findings
     if check:
-        findings += checks.label_findings(data)
-    if check == "full" and all(finding.code != "images-folder" for finding in findings):
-        files = checks.scan(data, progress=progress)
-        findings += checks.file_findings(data, files) + checks.duplicate_findings(files)
+        findings, _ = _look(data, findings, check == "full", progress)
     looked_at = {"fast": "files", "full": "pictures"}.get(str(check), "records")
     data = _reported(data, looked_at, findings)
     # what changes numbers: repairs, and sigmas that were assumed
@@ -273,6 +270,17 @@ def _repaired(
     category, skeleton = rules.choose_category(content, ledger, sigmas, flip_pairs)
     rules.repair_people(content, category, len(skeleton), ledger)
     return replace(data, category_id=category, skeleton=skeleton)
+
+
+def _look(
+    data: KeypointData, findings: list[Finding], images: bool, progress: bool
+) -> tuple[list[Finding], list[ImageFile] | None]:
+    """The findings with those of labels and, with ``images``, of the files; and these files."""
+    found = [*findings, *checks.label_findings(data)]
+    if not images or any(finding.code == "images-folder" for finding in findings):
+        return found, None
+    files = checks.scan(data, progress=progress)
+    return [*found, *checks.file_findings(data, files), *checks.duplicate_findings(files)], files
 
 
 def _reported(data: KeypointData, looked_at: str, findings: Sequence[Finding]) -> KeypointData:
@@ -376,14 +384,10 @@ def check_coco(
             reports[split] = DataReport(f"{root.name} {split}", "records", (finding,))
             continue
         files[split] = data
-        findings = [*ledger.findings, *checks.label_findings(data)]
-        looked_at = "files"
-        if pictures and all(finding.code != "images-folder" for finding in ledger.findings):
-            looked_at = "pictures"
-            scanned[split] = checks.scan(data, progress=progress)
-            findings += checks.file_findings(data, scanned[split]) + checks.duplicate_findings(
-                scanned[split]
-            )
+        findings, seen = _look(data, ledger.findings, pictures, progress)
+        looked_at = "files" if seen is None else "pictures"
+        if seen is not None:
+            scanned[split] = seen
         reports[split] = _reported(data, looked_at, findings).report
     between: list[Finding] = []
     for pair in itertools.combinations(files, 2):  # the later one is the one to be kept clean
